@@ -1,0 +1,91 @@
+"""The one error family: every engine translates its driver's exceptions into these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class PolystoreError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    `store` names the engine and `operation` what it was doing, where they are known.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, store: str | None = None, operation: str | None = None):
+        super().__init__(message)
+        self.message = message
+        self.store = store
+        self.operation = operation
+
+    def __str__(self) -> str:
+        where = ".".join(part for part in (self.store, self.operation) if part)
+        return f"{where}: {self.message}" if where else self.message
+
+
+class ConfigError(PolystoreError):
+    """Settings, routing table or installation do not fit together; the message names the fix."""
+
+    exit_code = 2
+
+
+class UsageError(PolystoreError):
+    """The caller asked for something that does not exist: a field, an option, a data type."""
+
+    exit_code = 2
+
+
+class UnavailableError(PolystoreError):
+    """A store cannot be reached or gave up; the same call may succeed later."""
+
+    exit_code = 3
+
+
+class NotFoundError(PolystoreError):
+    """No record, object or stream has this key (or none that the caller may see)."""
+
+
+class ConflictError(PolystoreError):
+    """The write contradicts what is stored: a taken key, a stale version."""
+
+
+class UnsupportedError(PolystoreError):
+    """The engine does not serve this data type or operation."""
+
+    exit_code = 2
+
+
+class CorruptDataError(PolystoreError):
+    """What was read back is not what can have been written."""
+
+
+class IntegrityError(PolystoreError):
+    """A checksum or MAC does not match."""
+
+
+class TenantRequiredError(PolystoreError):
+    """A tenant-owned record was written outside a tenant's scope."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldProblem:
+    """What is wrong with one field of one record, in words for the person who sent it."""
+
+    field: str
+    reason: str
+
+
+class ValidationError(PolystoreError):
+    """A record does not fit its model or its collection's validator."""
+
+    def __init__(
+        self,
+        problems: list[FieldProblem],
+        *,
+        store: str | None = None,
+        operation: str | None = None,
+    ):
+        text = "; ".join(f"{problem.field}: {problem.reason}" for problem in problems)
+        super().__init__(text, store=store, operation=operation)
+        self.problems = problems

@@ -1,0 +1,1 @@
+"""What every engine that stands on PostgreSQL shares: connections, errors, queries, migrations."""

@@ -1,0 +1,72 @@
+"""PostgreSQL's errors in our words: which constraint, which field, never the driver's text alone."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from neo_polystore.errors import (
+    ConfigError,
+    ConflictError,
+    FieldProblem,
+    PolystoreError,
+    TenantRequiredError,
+    UnavailableError,
+    ValidationError,
+)
+
+
+class SerializationError(ConflictError):
+    """The transaction lost against a concurrent one and may simply be run again."""
+
+
+@asynccontextmanager
+async def translated(store: str, operation: str) -> AsyncIterator[None]:
+    """Turn asyncpg's and the network's exceptions into PolystoreErrors; let all others pass."""
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise translate(error, store=store, operation=operation) from error
+
+
+def translate(error: Exception, *, store: str, operation: str) -> PolystoreError:
+    """The PolystoreError for one driver exception."""
+    where = {"store": store, "operation": operation}
+    if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
+        return SerializationError("lost against a concurrent transaction", **where)
+    if isinstance(error, asyncpg.UniqueViolationError):
+        return ConflictError(
+            f"already taken: {error.detail or error.constraint_name}".rstrip("."), **where
+        )
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        field = getattr(error, "column_name", None) or error.constraint_name or "record"
+        return ValidationError([FieldProblem(field, error.detail or str(error))], **where)
+    if isinstance(error, asyncpg.DataError):
+        return ValidationError([FieldProblem(error.column_name or "value", str(error))], **where)
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        if "row-level security" in str(error):
+            return TenantRequiredError(
+                "the record belongs to a tenant and this call has none, or another one", **where
+            )
+        return ConfigError(f"the role lacks a privilege: {error}", **where)
+    if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+        return ConfigError(f"the server refused the login: {error}", **where)
+    if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
+        return ConfigError(f"{error}: run `neo-polystore db migrate`", **where)
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        return ConfigError(f"{error}: run `neo-polystore db migrate`", **where)
+    if isinstance(error, _UNAVAILABLE):
+        return UnavailableError(f"cannot reach the database: {error or type(error).__name__}", **where)
+    return PolystoreError(str(error), **where)
+
+
+_UNAVAILABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.InterfaceError,
+    OSError,
+    TimeoutError,
+)

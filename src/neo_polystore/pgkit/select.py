@@ -1,0 +1,179 @@
+"""Turns a Query into SQL: parameters for every value, column expressions only from the engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter
+
+from neo_polystore.errors import UnsupportedError, UsageError
+from neo_polystore.records.base import Record
+from neo_polystore.records.query import (
+    MAX_LIMIT,
+    Filter,
+    Query,
+    check_field,
+    check_orderable,
+    decode_cursor,
+)
+
+_COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+class Column(NamedTuple):
+    """An SQL expression and its SQL type."""
+
+    sql: str
+    type: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How one record model stands in SQL.
+
+    `source` is the FROM clause; `columns` maps each record field to a column over it; `key` is
+    the unique list of columns that breaks ties, in index order; `fixed` is a condition that
+    always holds. Every SQL text here is the engine's own, never a caller's.
+    """
+
+    record: type[Record]
+    source: str
+    columns: Mapping[str, Column]
+    key: tuple[Column, ...]
+    fixed: str | None = None
+
+    def expression(self, field: str) -> str:
+        """The SQL of a field or dotted path; UsageError where there is none."""
+        check_field(self.record, field)
+        head, _, path = field.partition(".")
+        if head not in self.columns:
+            raise UnsupportedError(f"{self.record.data_type} cannot be queried by {field!r}")
+        if not path:
+            return self.columns[head].sql
+        # the path is data: quoted as a literal, with the only character that could end it doubled
+        steps = ",".join("'" + step.replace("'", "''") + "'" for step in path.split("."))
+        return f"jsonb_extract_path_text({self.columns[head].sql}, {steps})"
+
+
+@dataclass
+class Statement:
+    """SQL conditions under construction, with their parameters."""
+
+    selection: Selection
+    arguments: list[Any]
+
+    def bind(self, value: Any) -> str:
+        """Add a parameter and answer its placeholder."""
+        self.arguments.append(value)
+        return f"${len(self.arguments)}"
+
+    def conditions(self, query: Query) -> str:
+        """The WHERE clause (with the word) for the query's filters, times and text, or ''."""
+        parts = [self.selection.fixed] if self.selection.fixed else []
+        parts += [self._filter(item) for item in query.filters]
+        record = self.selection.record
+        for bound, operator in ((query.since, ">="), (query.until, "<")):
+            if bound is not None:
+                if record.time_field is None:
+                    raise UsageError(f"{record.data_type} have no time to select by")
+                column = self.selection.expression(record.time_field)
+                parts.append(f"{column} {operator} {self.bind(bound)}")
+        if query.text is not None:
+            parts += self._words(query.text)
+        return "WHERE " + " AND ".join(f"({part})" for part in parts) if parts else ""
+
+    def _filter(self, item: Filter) -> str:
+        column = self.selection.expression(item.field)
+        if item.value is None:
+            return f"{column} IS {'NOT ' if item.operator == 'ne' else ''}NULL"
+        if item.operator == "prefix":
+            return f"starts_with({column}::text, {self.bind(str(item.value))})"
+        value = self.bind(item.value)
+        if item.operator == "eq":
+            return f"{column} = {value}"
+        if item.operator == "ne":
+            return f"{column} IS DISTINCT FROM {value}"
+        return f"{column} {_COMPARE[item.operator]} {value}"
+
+    def _words(self, text: str) -> list[str]:
+        record = self.selection.record
+        if record.text_field is None:
+            raise UsageError(f"{record.data_type} have no text to search")
+        column = self.selection.expression(record.text_field)
+        words = re.findall(r"\w+", text.lower())
+        if not words:
+            raise UsageError(f"no word to search for in {text!r}")
+        return [f"{column}::text ~* {self.bind(rf'\m{word}\M')}" for word in words]
+
+
+def page_sql(selection: Selection, query: Query) -> tuple[str, list[Any], list[str]]:
+    """SELECT for one page, one row more than the limit; answers SQL, arguments, cursor columns.
+
+    Every cursor column is selected a second time as text under `cursor_0`, `cursor_1`, ...
+    """
+    if not 0 < query.limit <= MAX_LIMIT:
+        raise UsageError(f"limit must be between 1 and {MAX_LIMIT}, got {query.limit}")
+    statement = Statement(selection, [])
+    where = statement.conditions(query)
+    ordering = list(selection.key)
+    if query.order is not None:
+        check_orderable(selection.record, query.order)
+        ordering.insert(0, selection.columns[query.order])
+    if query.after is not None:
+        values = decode_cursor(query.after, length=len(ordering))
+        bounds = ", ".join(
+            f"{statement.bind(str(value))}::text::{column.type}"
+            for column, value in zip(ordering, values, strict=True)
+        )
+        place = ", ".join(column.sql for column in ordering)
+        condition = f"({place}) {'<' if query.descending else '>'} ({bounds})"
+        where = f"{where} AND {condition}" if where else f"WHERE {condition}"
+    direction = "DESC" if query.descending else "ASC"
+    columns = ", ".join(f'{column.sql} AS "{name}"' for name, column in selection.columns.items())
+    cursor = ", ".join(f"({column.sql})::text AS cursor_{i}" for i, column in enumerate(ordering))
+    order = ", ".join(f"{column.sql} {direction}" for column in ordering)
+    sql = (
+        f"SELECT {columns}, {cursor} FROM {selection.source} {where}"
+        f" ORDER BY {order} LIMIT {query.limit + 1}"
+    )
+    return sql, statement.arguments, [f"cursor_{i}" for i in range(len(ordering))]
+
+
+def count_sql(selection: Selection, query: Query) -> tuple[str, list[Any]]:
+    """SELECT count(*) for the query's conditions."""
+    statement = Statement(selection, [])
+    where = statement.conditions(query)
+    return f"SELECT count(*) FROM {selection.source} {where}", statement.arguments
+
+
+def sum_sql(selection: Selection, query: Query, field: str) -> tuple[str, list[Any]]:
+    """SELECT sum(field) for the query's conditions; UsageError where the field is no number."""
+    check_numeric(selection.record, field)
+    statement = Statement(selection, [])
+    where = statement.conditions(query)
+    expression = selection.expression(field)
+    return f"SELECT sum({expression}) FROM {selection.source} {where}", statement.arguments
+
+
+def distinct_sql(selection: Selection, query: Query, field: str) -> tuple[str, list[Any]]:
+    """SELECT DISTINCT field, sorted, absent values left out."""
+    statement = Statement(selection, [])
+    where = statement.conditions(query)
+    expression = selection.expression(field)
+    present = f"{expression} IS NOT NULL"
+    where = f"{where} AND {present}" if where else f"WHERE {present}"
+    sql = f"SELECT DISTINCT {expression} AS value FROM {selection.source} {where} ORDER BY 1"
+    return sql, statement.arguments
+
+
+def check_numeric(record: type[Record], field: str) -> None:
+    """Raise UsageError unless the field is a number."""
+    check_field(record, field)
+    info = record.model_fields.get(field)
+    schema = TypeAdapter(info.annotation).json_schema() if info else {}
+    kinds = {schema.get("type"), *(item.get("type") for item in schema.get("anyOf", []))}
+    if not kinds & {"integer", "number"}:
+        raise UsageError(f"{record.data_type}.{field} is no number, it cannot be summed")

@@ -1,0 +1,1 @@
+"""What the engines promise: the lifecycle of a store, and one small protocol per data type."""

@@ -1,0 +1,66 @@
+"""The control plane: the verbs that every engine has, whatever it stores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol
+
+HealthStatus = Literal["healthy", "degraded", "unhealthy", "disabled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One store's answer to a probe. `detail` is for people, `facts` for programs."""
+
+    status: HealthStatus
+    version: str | None = None
+    detail: str = ""
+    milliseconds: float | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class MigrationReport:
+    """What a store's schema needed. `applied` is empty after a dry run; `pending` then is not.
+
+    `problems` names applied revisions whose file has changed since.
+    """
+
+    store: str
+    target: str
+    current: str | None
+    applied: list[str] = field(default_factory=list)
+    pending: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    not_applicable: str | None = None
+
+
+class Store(Protocol):
+    """One engine's lifecycle. Constructors do no I/O.
+
+    `serves` names the data types that `port()` answers; `features` names optional abilities
+    (`transactions`, `row-level-security`, ...) for people and for the conformance table.
+    """
+
+    name: ClassVar[str]
+    serves: ClassVar[frozenset[str]]
+    features: ClassVar[frozenset[str]]
+
+    async def connect(self) -> None:
+        """Open connections. Raises UnavailableError where the store cannot be reached."""
+
+    async def close(self) -> None:
+        """Finish what was accepted and close; harmless when called twice or unconnected."""
+
+    async def health(self) -> Health:
+        """Probe the store. Never raises: an unreachable store is an `unhealthy` answer."""
+
+    async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
+        """Bring the schema to the version this package needs; `dry_run` only reports.
+
+        Safe to call at any time and from several processes at once; a failing revision leaves
+        nothing behind. An engine without a schema answers `not_applicable` with the reason.
+        """
+
+    def port(self, data_type: str) -> Any:
+        """The data plane of one data type that `serves` names; KeyError for any other."""

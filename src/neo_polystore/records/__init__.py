@@ -1,0 +1,1 @@
+"""The records that go through the facade: one module per data type."""
