@@ -1,4 +1,4 @@
-"""Finds the top-level asset folders (schemas, migrations, mongo, timescale) wherever we run from."""
+"""Finds the top-level asset folders (schemas, migrations, mongo, timescale) wherever we run."""
 
 from __future__ import annotations
 

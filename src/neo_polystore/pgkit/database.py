@@ -103,9 +103,7 @@ class Database:
             yield connection  # type: ignore[misc]
 
     @asynccontextmanager
-    async def transaction(
-        self, operation: str, scope: Scope = NOBODY
-    ) -> AsyncIterator[Connection]:
+    async def transaction(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
         """A transaction on behalf of `scope`: commits at the end, rolls back at an exception.
 
         The scope is set transaction-locally, so a pooled connection never carries it on.

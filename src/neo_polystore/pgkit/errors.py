@@ -1,4 +1,4 @@
-"""PostgreSQL's errors in our words: which constraint, which field, never the driver's text alone."""
+"""PostgreSQL's errors in our words: which constraint, which field, not the driver's text."""
 
 from __future__ import annotations
 
@@ -51,14 +51,18 @@ def translate(error: Exception, *, store: str, operation: str) -> PolystoreError
                 "the record belongs to a tenant and this call has none, or another one", **where
             )
         return ConfigError(f"the role lacks a privilege: {error}", **where)
-    if isinstance(error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError):
+    if isinstance(
+        error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError
+    ):
         return ConfigError(f"the server refused the login: {error}", **where)
     if isinstance(error, asyncpg.UndefinedTableError | asyncpg.InvalidSchemaNameError):
         return ConfigError(f"{error}: run `neo-polystore db migrate`", **where)
     if isinstance(error, asyncpg.InvalidCatalogNameError):
         return ConfigError(f"{error}: run `neo-polystore db migrate`", **where)
     if isinstance(error, _UNAVAILABLE):
-        return UnavailableError(f"cannot reach the database: {error or type(error).__name__}", **where)
+        return UnavailableError(
+            f"cannot reach the database: {error or type(error).__name__}", **where
+        )
     return PolystoreError(str(error), **where)
 
 

@@ -40,7 +40,10 @@ def revisions(environment: str) -> list[Revision]:
     Reads the files without importing Alembic: this runs at every start. Raises ConfigError where
     the folder is missing and ValueError where the files do not form one line.
     """
-    found = [_read(path) for path in sorted((asset("migrations") / environment / "versions").glob("*.py"))]
+    found = [
+        _read(path)
+        for path in sorted((asset("migrations") / environment / "versions").glob("*.py"))
+    ]
     by_parent = {revision.down_revision: revision for revision in found}
     line = list(_line(by_parent))
     if len(line) != len(found):
@@ -66,9 +69,7 @@ def _read(path: Path) -> Revision:
     identity = values["revision"]
     if identity is None:
         raise ValueError(f"{path} names no revision")
-    return Revision(
-        identity, values["down_revision"], hashlib.sha256(content).hexdigest(), path
-    )
+    return Revision(identity, values["down_revision"], hashlib.sha256(content).hexdigest(), path)
 
 
 async def migrate(
@@ -123,6 +124,8 @@ async def _report(
             for r in wanted
             if r.id in applied and applied[r.id] != r.checksum
         ]
-        + [f"{name}: applied, but this version has no such file"
-           for name in sorted(set(applied) - {r.id for r in wanted})],
+        + [
+            f"{name}: applied, but this version has no such file"
+            for name in sorted(set(applied) - {r.id for r in wanted})
+        ],
     )

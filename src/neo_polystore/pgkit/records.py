@@ -43,7 +43,7 @@ class SqlRecords(Generic[R]):
 
     @abstractmethod
     def key_filters(self, key: str) -> tuple[Filter, ...]:
-        """The conditions that select the record with this key; NotFoundError if it cannot be one."""
+        """The conditions that select the record with this key; NotFoundError for a non-key."""
 
     def from_row(self, row: asyncpg.Record) -> R:
         """The record in one row of `selection`; its values come from our own checked columns."""

@@ -20,6 +20,7 @@ from neo_polystore.records.query import (
     decode_cursor,
 )
 
+_WHOLE_WORD = r"\m%s\M"
 _COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 
 
@@ -106,7 +107,7 @@ class Statement:
         words = re.findall(r"\w+", text.lower())
         if not words:
             raise UsageError(f"no word to search for in {text!r}")
-        return [f"{column}::text ~* {self.bind(rf'\m{word}\M')}" for word in words]
+        return [f"{column}::text ~* {self.bind(_WHOLE_WORD % word)}" for word in words]
 
 
 def page_sql(selection: Selection, query: Query) -> tuple[str, list[Any], list[str]]:

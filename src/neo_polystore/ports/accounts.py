@@ -21,4 +21,4 @@ class Accounts(Records[User], Protocol):
         """The scope's own tenant. Raises NotFoundError where there is none."""
 
     async def verify_password(self, username: str, password: str) -> User:
-        """The user, where the password is right; raises NotFoundError for all else, equally slow."""
+        """The user, where the password is right; NotFoundError for all else, equally slow."""

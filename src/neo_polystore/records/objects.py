@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, field_validator
 
-from neo_polystore.records.base import Record, Text, Utc
+from neo_polystore.records.base import Blob, Record, Text, Utc
 
 BucketName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]$")]
 
@@ -23,7 +23,7 @@ class StoredObject(Record):
 
     bucket: BucketName
     name: Annotated[Text, StringConstraints(min_length=1, max_length=1024)]
-    content: bytes | None = Field(default=None, repr=False)
+    content: Blob | None = Field(default=None, repr=False)
     content_type: Text = "application/octet-stream"
     size: int | None = None
     sha256: str | None = None

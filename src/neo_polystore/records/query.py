@@ -1,4 +1,4 @@
-"""The small typed query language that every record port answers: filters, time, text, order, pages."""
+"""The typed query language that every record port answers: filters, time, text, order, pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_LIMIT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """`field operator value`; a value of None asks whether the field is absent (eq) or present (ne).
+    """`field operator value`; None asks whether the field is absent (eq) or present (ne).
 
     A dotted field (`tags.host`) reaches into a mapping.
     """
@@ -107,7 +107,9 @@ def check_orderable(record: type[Record], name: str) -> None:
     """Raise UsageError unless the field exists and is never absent."""
     if name not in orderable_fields(record):
         choice = ", ".join(orderable_fields(record))
-        raise UsageError(f"{record.data_type} cannot be ordered by {name!r}; choose one of {choice}")
+        raise UsageError(
+            f"{record.data_type} cannot be ordered by {name!r}; choose one of {choice}"
+        )
 
 
 @lru_cache

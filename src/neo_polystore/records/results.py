@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, Self, TypeVar
 
 R = TypeVar("R", covariant=True)
 
@@ -34,7 +34,7 @@ class Written:
     rejected: list[Rejection] = field(default_factory=list)
     consistency: Consistency = "committed"
 
-    def __iadd__(self, other: Written) -> Written:
+    def __iadd__(self, other: Written) -> Self:
         """Add another batch's counts; indexes of its rejections stay as they are."""
         self.new += other.new
         self.existing += other.existing

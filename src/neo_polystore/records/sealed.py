@@ -8,7 +8,7 @@ from uuid import UUID
 from pydantic import Field, StringConstraints
 
 from neo_polystore.ids import SYSTEM_USER
-from neo_polystore.records.base import Record, Text, Text255
+from neo_polystore.records.base import Blob, Record, Text, Text255
 
 Policy = Literal["MRENCLAVE", "MRSIGNER", "USER_DEFINED"]
 
@@ -26,7 +26,7 @@ class SealedBlob(Record):
     enclave_id: Text255
     policy: Policy
     mac: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", to_lower=True)]
-    blob: bytes = Field(repr=False)
+    blob: Blob = Field(repr=False)
     version: int | None = None
 
     @property

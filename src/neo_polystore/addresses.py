@@ -1,0 +1,186 @@
+"""Where each engine is, per profile: from settings or embedded servers to its configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from neo_polystore.embedded import EmbeddedError, EmbeddedOptions, Membership
+from neo_polystore.errors import UnavailableError
+from neo_polystore.pgkit.bootstrap import prepare_database
+from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.settings import Settings
+
+
+class ServerAddresses:
+    """The server profile: every address comes from the settings."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    async def config(self, engine: str) -> Any:
+        """The configuration of one engine."""
+        make: Callable[[], Any] = getattr(self, f"_{engine}")
+        return make()
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _database(
+        self, database: str, host: str | None = None, port: int | None = None
+    ) -> PgConfig:
+        settings = self.settings
+        return PgConfig(
+            host=host or settings.postgres_host,
+            port=port or settings.postgres_port,
+            database=database,
+            user=settings.postgres_user,
+            password=settings.postgres_password,
+            owner=settings.postgres_owner,
+            owner_password=settings.postgres_owner_password,
+            ssl=settings.postgres_sslmode,
+            max_connections=settings.db_max_pool_size,
+            connect_timeout=settings.db_connection_timeout,
+            command_timeout=settings.db_command_timeout,
+        )
+
+    def _postgres(self) -> PgConfig:
+        return self._database(self.settings.postgres_db)
+
+    _jsonb = _postgres
+
+    def _event_store(self) -> PgConfig:
+        return self._database(self.settings.event_store_db)
+
+    def _timescale(self) -> PgConfig:
+        settings = self.settings
+        return self._database(
+            settings.timescale_db, settings.timescale_host, settings.timescale_port
+        )
+
+    def _redis(self) -> Any:
+        from neo_polystore.stores.redis.config import RedisConfig
+
+        settings = self.settings
+        return RedisConfig(
+            host=settings.redis_host,
+            port=settings.redis_port,
+            password=settings.redis_password,
+            ssl=settings.redis_ssl,
+        )
+
+    def _mongo(self) -> Any:
+        from neo_polystore.stores.mongo.config import MongoConfig
+
+        return MongoConfig(url=self.settings.mongo_url, database=self.settings.mongo_db)
+
+    def _s3(self) -> Any:
+        from neo_polystore.stores.s3.config import S3Config
+
+        settings = self.settings
+        return S3Config(
+            endpoint_url=settings.s3_endpoint_url,
+            region=settings.s3_region,
+            access_key_id=settings.s3_access_key_id,
+            secret_access_key=settings.s3_secret_access_key,
+        )
+
+    def _clickhouse(self) -> Any:
+        from neo_polystore.stores.clickhouse.config import ClickHouseConfig
+
+        settings = self.settings
+        return ClickHouseConfig(
+            host=settings.clickhouse_host,
+            port=settings.clickhouse_port,
+            user=settings.clickhouse_user,
+            password=settings.clickhouse_password,
+            database=settings.clickhouse_db,
+            secure=settings.clickhouse_secure,
+        )
+
+    def _files(self) -> Any:
+        from neo_polystore.stores.files.config import FilesConfig
+
+        return FilesConfig(directory=self.settings.neo_data_dir / "objects")
+
+    def _tantivy(self) -> Any:
+        from neo_polystore.stores.tantivy.config import TantivyConfig
+
+        return TantivyConfig(directory=self.settings.neo_data_dir / "log-index")
+
+
+class EmbeddedAddresses:
+    """The embedded profile: servers of our own, started when an engine first needs one."""
+
+    def __init__(self, settings: Settings, membership: Membership):
+        self.settings = settings
+        self.membership = membership
+        self._directories = ServerAddresses(settings)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> EmbeddedAddresses:
+        """Join the platform of the data directory, which starts it where nobody has."""
+        options = EmbeddedOptions(
+            pg_bin=settings.neo_embedded_pg_bin, user=settings.neo_embedded_user
+        )
+        try:
+            return cls(settings, await Membership.join(settings.neo_data_dir, options))
+        except EmbeddedError as error:
+            raise UnavailableError(str(error), store="embedded", operation="start") from error
+
+    async def close(self) -> None:
+        """Leave; the last one to leave stops the servers."""
+        await self.membership.leave()
+
+    async def config(self, engine: str) -> Any:
+        """The configuration of one engine, its server started and its database made."""
+        try:
+            match engine:
+                case "postgres" | "jsonb":
+                    return await self._database(self.settings.postgres_db)
+                case "event_store":
+                    return await self._database(self.settings.event_store_db)
+                case "timescale":
+                    return await self._database(self.settings.timescale_db)
+                case "redis":
+                    return await self._redis()
+                case "clickhouse":
+                    return await self._clickhouse()
+                case _:
+                    return await self._directories.config(engine)
+        except EmbeddedError as error:
+            raise UnavailableError(str(error), store=engine, operation="start") from error
+
+    async def _database(self, database: str) -> PgConfig:
+        server = await self.membership.ensure("postgres")
+        config = await prepare_database(
+            host=server.host,
+            port=server.port,
+            admin=server.user,
+            admin_password=server.password,
+            database=database,
+        )
+        return config.model_copy(
+            update={
+                "max_connections": self.settings.db_max_pool_size,
+                "command_timeout": self.settings.db_command_timeout,
+            }
+        )
+
+    async def _redis(self) -> Any:
+        from neo_polystore.stores.redis.config import RedisConfig
+
+        server = await self.membership.ensure("redis")
+        return RedisConfig(host=server.host, port=server.port, password=server.password)
+
+    async def _clickhouse(self) -> Any:
+        from neo_polystore.stores.clickhouse.config import ClickHouseConfig
+
+        server = await self.membership.ensure("clickhouse")
+        return ClickHouseConfig(
+            host=server.host,
+            port=server.port,
+            user=server.user,
+            password=server.password,
+            database=self.settings.clickhouse_db,
+        )

@@ -1,0 +1,51 @@
+"""Makes the FastAPI application around an open facade."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from fastapi import FastAPI
+
+from neo_polystore import __version__
+from neo_polystore.api import errors
+from neo_polystore.api.routers import admin, health, store
+from neo_polystore.build import open_polystore
+from neo_polystore.polystore import Polystore
+from neo_polystore.settings import Settings
+
+DESCRIPTION = """
+One storage facade over many stores: each data type goes to the store that the routing table
+assigns it. Errors are problem documents (RFC 9457); amounts are strings of decimal digits; bytes
+are base64; times are ISO 8601 in UTC.
+"""
+
+
+def create_app(
+    settings: Settings, *, opened: AbstractAsyncContextManager[Polystore] | None = None
+) -> FastAPI:
+    """The application. It opens the facade at start-up and closes it at shutdown.
+
+    `opened` takes another facade than that of the settings (tests share one).
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with opened or open_polystore(settings, tolerant=True) as polystore:
+            app.state.polystore = polystore
+            yield
+
+    app = FastAPI(
+        title="neo_polystore",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url="/docs",
+        redoc_url=None,
+    )
+    app.state.scope = settings.scope()
+    errors.install(app)
+    app.include_router(health.router)
+    app.include_router(store.router)
+    app.include_router(admin.router)
+    return app

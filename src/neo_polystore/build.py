@@ -1,0 +1,123 @@
+"""The composition root: settings -> addresses -> engines -> wrappers -> facade."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
+from neo_polystore.errors import ConfigError, PolystoreError
+from neo_polystore.polystore import Polystore
+from neo_polystore.ports.store import Store
+from neo_polystore.registry import engine_class
+from neo_polystore.routing import Route, RoutingTable, load_routing
+from neo_polystore.settings import Settings
+from neo_polystore.wrappers.cached import cached
+
+Addresses = EmbeddedAddresses | ServerAddresses
+
+
+@asynccontextmanager
+async def open_polystore(
+    settings: Settings | None = None,
+    *,
+    data_types: Collection[str] | None = None,
+    migrate: bool | None = None,
+    tolerant: bool = False,
+) -> AsyncIterator[Polystore]:
+    """Open the facade over the stores of the routing table, and close it all at the end.
+
+    `data_types` opens only the stores that these need (a command that reads transactions starts
+    no ClickHouse). `migrate` brings their schemas up to date first: by default in the embedded
+    profile only, because a server's schema is changed on purpose. `tolerant` starts with the
+    stores that can be reached; the others stay unhealthy until a later probe reaches them.
+
+    Raises ConfigError for a routing table that cannot be served (with the fix) and
+    UnavailableError where a store cannot be reached.
+    """
+    settings = settings or Settings.load()
+    routing = load_routing(settings.neo_profile, settings.neo_routing)
+    routes = [routing[name] for name in data_types] if data_types is not None else list(routing)
+    classes = _engine_classes(routing, routes)
+    embedded = settings.neo_profile == "embedded"
+    addresses: Addresses = (
+        await EmbeddedAddresses.open(settings) if embedded else ServerAddresses(settings)
+    )
+    stores: dict[str, Store] = {}
+    try:
+        made = await _each(_make(name, found, addresses) for name, found in classes.items())
+        stores = dict(zip(classes, made, strict=True))
+        if migrate if migrate is not None else embedded:
+            await _each(_migrated(store, tolerant) for store in stores.values())
+        await _each(_connected(store, tolerant) for store in stores.values())
+        yield Polystore(routing=routing, stores=stores, ports=_ports(routes, stores))
+    finally:
+        try:
+            await asyncio.gather(*(store.close() for store in stores.values()))
+        finally:
+            await addresses.close()
+
+
+def _engine_classes(routing: RoutingTable, routes: list[Route]) -> dict[str, type[Store]]:
+    """The classes of every engine that the routes name; each must serve what it is given."""
+    classes: dict[str, type[Store]] = {}
+    for route in routes:
+        for name in filter(None, (route.primary, route.cache)):
+            classes.setdefault(name, engine_class(name))
+        if route.data_type not in classes[route.primary].serves:
+            able = [n for n, c in classes.items() if route.data_type in c.serves]
+            hint = f"; {', '.join(able)} does" if able else ""
+            raise ConfigError(
+                f"routing table ({routing.profile}): engine {route.primary!r} does not serve"
+                f" {route.data_type!r}, it serves {', '.join(sorted(classes[route.primary].serves))}"
+                + hint
+            )
+        if route.cache and "cache" not in classes[route.cache].serves:
+            raise ConfigError(
+                f"routing table ({routing.profile}): {route.data_type!r} names {route.cache!r} as"
+                " cache, which is no cache engine: use redis, or an empty text for none"
+            )
+    return classes
+
+
+async def _make(name: str, found: type[Store], addresses: Addresses) -> Store:
+    factory: Any = found  # constructors take their own engine's configuration
+    store: Store = factory(await addresses.config(name))
+    return store
+
+
+async def _migrated(store: Store, tolerant: bool) -> None:
+    try:
+        await store.migrate()
+    except PolystoreError:
+        if not tolerant:
+            raise
+
+
+async def _connected(store: Store, tolerant: bool) -> None:
+    try:
+        await store.connect()
+    except PolystoreError:
+        if not tolerant:
+            raise
+
+
+async def _each(work: Iterable[Any]) -> list[Any]:
+    """Run all of it side by side; the first error is raised after the others have ended."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+def _ports(routes: list[Route], stores: dict[str, Store]) -> dict[str, Any]:
+    ports: dict[str, Any] = {}
+    for route in routes:
+        port = stores[route.primary].port(route.data_type)
+        if route.cache:
+            port = cached(route.data_type, port, stores[route.cache].port("cache"))
+        ports[route.data_type] = port
+    return ports

@@ -1,0 +1,48 @@
+"""The command `neo-polystore`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from neo_polystore import __version__
+from neo_polystore.cli import db, demo, health, load, query, routes, serve, settings
+
+app = typer.Typer(
+    name="neo-polystore",
+    help="One storage facade over many stores. Every command takes --json and answers with exit"
+    " code 0 (done), 1 (the work failed), 2 (wrong usage) or 3 (a store is unavailable).",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(serve.serve)
+app.command()(demo.demo)
+app.command()(load.load)
+app.command()(query.query)
+app.command()(routes.routes)
+app.command()(health.health)
+app.command()(settings.settings)
+app.add_typer(db.app, name="db")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"neo-polystore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """One storage facade over many stores."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()

@@ -1,0 +1,1 @@
+"""Operations over every store alike: health, migrations; no engine is named here."""

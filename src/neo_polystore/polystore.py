@@ -1,0 +1,143 @@
+"""The facade: one typed attribute per data type, and the lifecycle of the stores behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from neo_polystore.errors import UnsupportedError, UsageError
+from neo_polystore.ports.accounts import Accounts
+from neo_polystore.ports.analytics import Analytics
+from neo_polystore.ports.cache import Cache
+from neo_polystore.ports.contracts import Contracts
+from neo_polystore.ports.documents import Documents
+from neo_polystore.ports.events import Events
+from neo_polystore.ports.limits import Limits
+from neo_polystore.ports.logs import Logs
+from neo_polystore.ports.metrics import Metrics
+from neo_polystore.ports.networks import Networks
+from neo_polystore.ports.objects import Objects
+from neo_polystore.ports.records import Records
+from neo_polystore.ports.sealed import Sealed
+from neo_polystore.ports.store import Store
+from neo_polystore.ports.transactions import Transactions
+from neo_polystore.ports.wallets import Wallets
+from neo_polystore.records.catalog import record_type
+from neo_polystore.records.scope import Scope
+from neo_polystore.routing import RoutingTable
+
+if TYPE_CHECKING:
+    from neo_polystore.stores.postgres.unit_of_work import UnitOfWork
+
+
+class Polystore:
+    """Every data type by name; `open_polystore` makes one. Holds no logic of its own.
+
+    Tenant-owned data types (accounts, wallets, sealed) act for a tenant through
+    `polystore.wallets.within(Scope(tenant=...))`; without one they show nothing.
+    """
+
+    def __init__(
+        self, *, routing: RoutingTable, stores: Mapping[str, Store], ports: Mapping[str, Any]
+    ):
+        self.routing = routing
+        self.stores = stores
+        self._ports = ports
+
+    def port(self, data_type: str) -> Any:
+        """The port of a data type; UsageError for an unknown one, or one that was not opened."""
+        self.routing[data_type]
+        try:
+            return self._ports[data_type]
+        except KeyError:
+            raise UsageError(
+                f"data type {data_type!r} is not open: name it in open_polystore(data_types=...)"
+            ) from None
+
+    def records(self, data_type: str, scope: Scope | None = None) -> Records[Any]:
+        """The record port of a data type, within `scope`; UsageError where it holds no records."""
+        record_type(data_type)
+        port = cast("Records[Any]", self.port(data_type))
+        return port if scope is None else port.within(scope)
+
+    def unit_of_work(
+        self, *, tenant: UUID | None = None, service: str | None = None
+    ) -> AbstractAsyncContextManager[UnitOfWork]:
+        """One relational transaction on behalf of a tenant and service."""
+        store = self.stores.get("postgres")
+        if store is None:
+            raise UnsupportedError("no relational data type is open")
+        from neo_polystore.stores.postgres.store import PostgresStore
+
+        return cast(PostgresStore, store).unit_of_work(tenant=tenant, service=service)
+
+    @property
+    def accounts(self) -> Accounts:
+        """Tenants and users."""
+        return cast(Accounts, self.port("accounts"))
+
+    @property
+    def networks(self) -> Networks:
+        """Chains."""
+        return cast(Networks, self.port("networks"))
+
+    @property
+    def wallets(self) -> Wallets:
+        """Addresses of users."""
+        return cast(Wallets, self.port("wallets"))
+
+    @property
+    def transactions(self) -> Transactions:
+        """Transactions of chains."""
+        return cast(Transactions, self.port("transactions"))
+
+    @property
+    def contracts(self) -> Contracts:
+        """Contracts on chains."""
+        return cast(Contracts, self.port("contracts"))
+
+    @property
+    def events(self) -> Events:
+        """Streams of domain events."""
+        return cast(Events, self.port("events"))
+
+    @property
+    def metrics(self) -> Metrics:
+        """Time series."""
+        return cast(Metrics, self.port("metrics"))
+
+    @property
+    def logs(self) -> Logs:
+        """Log lines."""
+        return cast(Logs, self.port("logs"))
+
+    @property
+    def analytics(self) -> Analytics:
+        """Facts to aggregate."""
+        return cast(Analytics, self.port("analytics"))
+
+    @property
+    def sealed(self) -> Sealed:
+        """Blobs that enclaves sealed."""
+        return cast(Sealed, self.port("sealed"))
+
+    @property
+    def objects(self) -> Objects:
+        """Named bytes."""
+        return cast(Objects, self.port("objects"))
+
+    @property
+    def cache(self) -> Cache:
+        """Hot values by key."""
+        return cast(Cache, self.port("cache"))
+
+    @property
+    def limits(self) -> Limits:
+        """Rate limits."""
+        return cast(Limits, self.port("limits"))
+
+    def documents(self, collection: str) -> Documents:
+        """The documents of one collection of `mongo/`."""
+        return cast(Documents, self.port(collection))
