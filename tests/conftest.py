@@ -4,28 +4,50 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 
+from neo_polystore.build import open_polystore
 from neo_polystore.embedded import Membership
 from neo_polystore.pgkit.bootstrap import prepare_database
 from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.polystore import Polystore
+from neo_polystore.settings import Settings
 
 MakeDatabase = Callable[[str], Awaitable[PgConfig]]
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def embedded() -> AsyncIterator[Membership]:
-    """Membership in the embedded servers of this test run's own data directory."""
+@pytest.fixture(scope="session")
+def data_dir() -> Iterator[Path]:
+    """This test run's own data directory."""
     directory = Path(tempfile.mkdtemp(prefix="neo-polystore-tests-"))
-    membership = await Membership.join(directory)
+    yield directory
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def embedded(data_dir: Path) -> AsyncIterator[Membership]:
+    """Membership in the embedded servers of the data directory."""
+    membership = await Membership.join(data_dir)
     yield membership
     await membership.leave()
-    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def settings(data_dir: Path) -> Settings:
+    """Settings of the embedded profile in the data directory, whatever the environment says."""
+    return Settings(_env_file=None, neo_profile="embedded", neo_data_dir=data_dir)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def polystore(settings: Settings, embedded: Membership) -> AsyncIterator[Polystore]:
+    """The whole facade on the embedded servers, shared by the tests that write under own keys."""
+    async with open_polystore(settings) as opened:
+        yield opened
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

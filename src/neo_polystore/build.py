@@ -52,7 +52,8 @@ async def open_polystore(
         if migrate if migrate is not None else embedded:
             await _each(_migrated(store, tolerant) for store in stores.values())
         await _each(_connected(store, tolerant) for store in stores.values())
-        yield Polystore(routing=routing, stores=stores, ports=_ports(routes, stores))
+        ports = _ports(routes, stores, caching=settings.neo_cache)
+        yield Polystore(routing=routing, stores=stores, ports=ports)
     finally:
         try:
             await asyncio.gather(*(store.close() for store in stores.values()))
@@ -113,11 +114,11 @@ async def _each(work: Iterable[Any]) -> list[Any]:
     return results
 
 
-def _ports(routes: list[Route], stores: dict[str, Store]) -> dict[str, Any]:
+def _ports(routes: list[Route], stores: dict[str, Store], *, caching: bool) -> dict[str, Any]:
     ports: dict[str, Any] = {}
     for route in routes:
         port = stores[route.primary].port(route.data_type)
-        if route.cache:
+        if route.cache and caching:
             port = cached(route.data_type, port, stores[route.cache].port("cache"))
         ports[route.data_type] = port
     return ports

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
         None, description="another routing table than schemas/routing.toml"
     )
     neo_tenant: UUID | None = Field(None, description="tenant of CLI commands (embedded: system)")
+    neo_cache: bool = Field(True, description="read-through caches as the routing table says")
     neo_host: str = Field("127.0.0.1", description="address that `serve` listens on")
     neo_port: Port = Field(8003, description="port that `serve` listens on")
 

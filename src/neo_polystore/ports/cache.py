@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something is cached, and for how many seconds."""
+
+    key: str
+    ttl: float
 
 
 class Cache(Protocol):
     """Bytes by key, with the TTL of the key's family.
 
     A miss hands out a lease; a fill counts only while that lease is the newest and no
-    invalidation has come between, so that a slow load never brings back an old value.
+    invalidation has come between, so that a slow load never brings back an old value. Where
+    misses come faster than loads end, later ones may share the newest lease. A lease ends by
+    itself after a bounded time. A TTL is an upper bound: the cache may spread expiry times.
     """
+
+    def place(self, data_type: str, key: str, *, tenant: UUID | None = None) -> Place:
+        """Where a record belongs; no I/O. UnsupportedError where its data type is not cached."""
 
     async def get(self, key: str) -> bytes | None:
         """The cached value, or None."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -60,6 +61,13 @@ class Store(Protocol):
 
         Safe to call at any time and from several processes at once; a failing revision leaves
         nothing behind. An engine without a schema answers `not_applicable` with the reason.
+        """
+
+    async def witness(self, data_type: str, keys: Sequence[str]) -> int:
+        """How many of these record keys the engine's own client finds.
+
+        Asks past the port, on a connection of its own where the engine has connections, so that
+        it can testify that a record is where the routing table says. Raises UnavailableError.
         """
 
     def port(self, data_type: str) -> Any:

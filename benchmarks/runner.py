@@ -1,0 +1,95 @@
+"""Runs both sides of a comparison in turns and reports medians as a ratio."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from rich.console import Console
+
+Side = Callable[[], Awaitable[float]]
+"""One run of one side: does its work and answers its figure in the comparison's unit."""
+
+PACKAGES = ("neo-polystore", "asyncpg", "redis", "pydantic", "clickhouse-connect", "tantivy")
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Medians of both sides. A `ratio` above 1 means that ours is better, whatever the unit."""
+
+    name: str
+    ours: float
+    reference: float
+    reference_is: str
+    unit: str
+    ratio: float
+    runs: int
+
+
+@dataclass
+class Report:
+    """What one benchmark found, and on what."""
+
+    name: str
+    comparisons: list[Comparison] = field(default_factory=list)
+    machine: dict[str, Any] = field(default_factory=lambda: machine())
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON form."""
+        return asdict(self)
+
+    async def compare(
+        self,
+        name: str,
+        *,
+        ours: Side,
+        reference: Side,
+        reference_is: str,
+        unit: str,
+        lower_is_better: bool = False,
+        runs: int = 5,
+    ) -> Comparison:
+        """Warm both sides up once, then run them in turns `runs` times, swapping who goes first."""
+        if runs < 3:
+            raise ValueError("a median needs at least three runs")
+        await ours()
+        await reference()
+        figures: dict[str, list[float]] = {"ours": [], "reference": []}
+        sides = {"ours": ours, "reference": reference}
+        for number in range(runs):
+            for side in sorted(sides, reverse=bool(number % 2)):
+                figures[side].append(await sides[side]())
+        mine, other = (statistics.median(figures[side]) for side in ("ours", "reference"))
+        ratio = other / mine if lower_is_better else mine / other
+        found = Comparison(name, mine, other, reference_is, unit, ratio, runs)
+        self.comparisons.append(found)
+        Console(stderr=True, highlight=False).print(
+            f"{self.name}.{name}: {mine:,.1f} against {other:,.1f} {unit}"
+            f" ({reference_is}): [bold]{ratio:.2f}[/bold]"
+        )
+        return found
+
+
+def machine() -> dict[str, Any]:
+    """What the figures were measured on."""
+    return {
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "optimised": not sys.flags.dev_mode,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
