@@ -1,6 +1,6 @@
 """The servers of the embedded profile: started for one data directory, stopped with its last user.
 
-`Membership` is the way in; see `docs` of that class for what joining and leaving mean.
+`Membership` is the way in; its docstring says what joining and leaving mean.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neo_polystore.embedded.membership import Membership
-    from neo_polystore.embedded.status import KeeperStatus, ServerStatus, status
+    from neo_polystore.embedded.overview import KeeperStatus, ServerStatus, status
     from neo_polystore.embedded.values import EmbeddedError, EmbeddedOptions, ServerAddress
 
 __all__ = [
@@ -25,10 +25,11 @@ __all__ = [
 _HOMES = {
     "EmbeddedError": "values",
     "EmbeddedOptions": "values",
-    "KeeperStatus": "status",
+    "KeeperStatus": "overview",
     "Membership": "membership",
     "ServerAddress": "values",
-    "ServerStatus": "status",
+    "ServerStatus": "overview",
+    "status": "overview",
 }
 
 

@@ -14,6 +14,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from neo_polystore.embedded.values import EmbeddedError
 DEFAULT_USER = "nobody"
 CAP_DAC_OVERRIDE = 1
 CAP_DAC_READ_SEARCH = 2
+CAP_SETPCAP = 8
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,12 @@ class Account:
         return granted & bits == bits
 
 
-def choose_account(user: str | None) -> Account | None:
-    """The account to switch to; None where servers run as whoever runs the keeper."""
+def choose_account(user: str | None, homes: Iterable[Path]) -> Account | None:
+    """The account to switch to; None where servers run as whoever runs the keeper.
+
+    Root gets `user`, or the owner of the first of the existing `homes` that is not root's (so that
+    one `sudo` does not take a data directory away from its user), or `nobody`.
+    """
     if os.geteuid() != 0:
         own = pwd.getpwuid(os.geteuid()).pw_name if user else None
         if user and user != own:
@@ -54,7 +60,7 @@ def choose_account(user: str | None) -> Account | None:
                 "Leave NEO_EMBEDDED_USER unset."
             )
         return None
-    name = user or DEFAULT_USER
+    name = user or _owner(homes) or DEFAULT_USER
     try:
         entry = pwd.getpwnam(name)
     except KeyError:
@@ -68,6 +74,14 @@ def choose_account(user: str | None) -> Account | None:
         )
     groups = tuple(group.gr_gid for group in grp.getgrall() if name in group.gr_mem)
     return Account(name, entry.pw_uid, entry.pw_gid, groups)
+
+
+def _owner(homes: Iterable[Path]) -> str | None:
+    for home in homes:
+        with suppress(OSError, KeyError):
+            if uid := home.stat().st_uid:
+                return pwd.getpwuid(uid).pw_name
+    return None
 
 
 @dataclass(frozen=True)
@@ -124,13 +138,12 @@ def capability_for(account: Account, paths: Iterable[Path]) -> int | None:
     if obstacle is None:
         return None
     permitted = _permitted_capabilities()
+    can_give = permitted >> CAP_SETPCAP & 1 and _can_be_ambient()
     choice = (
-        (CAP_DAC_OVERRIDE,)
-        if obstacle.needs_override
-        else (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE)
+        (CAP_DAC_OVERRIDE,) if obstacle.needs_override else (CAP_DAC_READ_SEARCH, CAP_DAC_OVERRIDE)
     )
     for capability in choice:
-        if permitted >> capability & 1 and _can_be_ambient():
+        if can_give and permitted >> capability & 1:
             return capability
     raise EmbeddedError(
         f"The embedded servers run as {account.name!r} (PostgreSQL refuses root), and that account "

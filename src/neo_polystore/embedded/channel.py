@@ -64,5 +64,5 @@ def decode(line: bytes) -> dict[str, Any]:
     """The message in one line; `ValueError` for anything else."""
     message = json.loads(line)
     if not isinstance(message, dict):
-        raise ValueError("a message is a JSON object")  # noqa: TRY004 - one error for bad lines
+        raise ValueError("a message is a JSON object")
     return message

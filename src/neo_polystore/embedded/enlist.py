@@ -9,17 +9,20 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import neo_polystore
 from neo_polystore.embedded.channel import MAX_LINE, connect, decode, encode
-from neo_polystore.embedded.files import Layout, open_log
+from neo_polystore.embedded.files import Layout, log_tail, open_log
 from neo_polystore.embedded.locks import is_held
 from neo_polystore.embedded.values import EmbeddedError, EmbeddedOptions
 
 # A keeper that is stopping first lets PostgreSQL write a checkpoint.
 PATIENCE = 300.0
 _POLL = 0.02
+_MAX_CRASHES = 3
 
 
 def enlist(layout: Layout, options: EmbeddedOptions) -> socket.socket:
@@ -32,12 +35,25 @@ def enlist(layout: Layout, options: EmbeddedOptions) -> socket.socket:
         raise EmbeddedError("The embedded profile runs on Linux; use the server profile here.")
     layout.create()
     deadline = time.monotonic() + PATIENCE
+    crashes = 0
     while time.monotonic() < deadline:
-        connection = _connect(layout)
+        connection, started = _connect(layout), False
         if connection is None and not is_held(layout.keeper_lock):
-            connection = _start_keeper(layout, options)
-        if connection is not None and _join(connection, layout, options):
-            return connection
+            connection, started = _start_keeper(layout, options), True
+        if connection is not None:
+            answer = _join(connection, options)
+            if "welcome" in answer:
+                return connection
+            connection.close()
+            if "error" in answer:
+                raise EmbeddedError(answer["error"])
+            crashes += started and not answer
+            if crashes == _MAX_CRASHES:
+                path = layout.log("keeper")
+                raise EmbeddedError(
+                    f"The keeper of {layout.root} does not start. The end of {path}:\n"
+                    + log_tail(path)
+                )
         time.sleep(_POLL)
     raise EmbeddedError(
         f"The keeper of {layout.root} is stopping, or stuck, for {PATIENCE:.0f} s. "
@@ -57,22 +73,14 @@ def _connect(layout: Layout) -> socket.socket | None:
         ) from error
 
 
-def _join(connection: socket.socket, layout: Layout, options: EmbeddedOptions) -> bool:
-    """Say hello; whether we are a member. A keeper that was just going does not answer."""
+def _join(connection: socket.socket, options: EmbeddedOptions) -> dict[str, Any]:
+    """Say hello; the keeper's answer, empty from one that goes or crashes without a word."""
     answer = b""
-    try:
+    with suppress(ConnectionError):
         connection.sendall(encode({"join": True, "options": options.to_json()}))
         while not answer.endswith(b"\n") and (piece := connection.recv(MAX_LINE)):
             answer += piece
-    except ConnectionError:
-        pass
-    message = decode(answer) if answer.endswith(b"\n") else {}
-    if "welcome" in message:
-        return True
-    connection.close()
-    if "error" in message:
-        raise EmbeddedError(message["error"])
-    return False
+    return decode(answer) if answer.endswith(b"\n") else {}
 
 
 def _start_keeper(layout: Layout, options: EmbeddedOptions) -> socket.socket:
@@ -80,10 +88,17 @@ def _start_keeper(layout: Layout, options: EmbeddedOptions) -> socket.socket:
     ours, theirs = socket.socketpair()
     output = open_log(layout.log("keeper"))
     try:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - our own commands
             (
-                sys.executable, "-P", "-m", "neo_polystore.embedded.keeper", str(layout.root),
-                "--options", json.dumps(options.to_json()), "--member-fd", str(theirs.fileno()),
+                sys.executable,
+                "-P",
+                "-m",
+                "neo_polystore.embedded.keeper",
+                str(layout.root),
+                "--options",
+                json.dumps(options.to_json()),
+                "--member-fd",
+                str(theirs.fileno()),
             ),
             cwd="/",
             env=_environment(),
@@ -106,8 +121,11 @@ def _start_keeper(layout: Layout, options: EmbeddedOptions) -> socket.socket:
 
 
 def _environment() -> dict[str, str]:
-    # The package may have been found through sys.path alone.
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     root = str(Path(neo_polystore.__file__).parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    path = os.pathsep.join((root, inherited)) if inherited else root
-    return {**os.environ, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    if not root.endswith("-packages"):
+        # A checkout may have been found through sys.path alone. (An installed package is found
+        # anyway, and its neighbours must not come before the standard library.)
+        inherited = os.environ.get("PYTHONPATH")
+        environment["PYTHONPATH"] = os.pathsep.join((root, inherited)) if inherited else root
+    return environment

@@ -43,7 +43,7 @@ class Layout:
         return self.run / "keeper.lock"
 
     def server_lock(self, server: str) -> Path:
-        """Locked, through an inherited descriptor, for as long as a process of that server lives."""
+        """Locked, through an inherited descriptor, while any process of that server lives."""
         return self.run / f"{server}.lock"
 
     def home(self, server: str) -> Path:
@@ -63,6 +63,8 @@ class Layout:
         for path, mode in ((self.root, 0o711), (self.run, 0o700), (self.logs, 0o700)):
             try:
                 path.mkdir(mode=mode, parents=path == self.root)
+                if path != self.root:
+                    give_to_owner(path)
             except FileExistsError:
                 pass
             except OSError as error:
@@ -71,13 +73,21 @@ class Layout:
                     f"{path} cannot be created ({error.strerror})."
                 ) from error
             if not path.is_dir():
-                raise EmbeddedError(f"The data directory {self.root} cannot be used: {path} is "
-                                    "not a directory.")
+                raise EmbeddedError(
+                    f"The data directory {self.root} cannot be used: {path} is not a directory."
+                )
             if not os.access(path, os.W_OK | os.X_OK):
                 raise EmbeddedError(
                     f"The data directory {self.root} cannot be used: {path} is not writable "
                     "for this account."
                 )
+
+
+def give_to_owner(path: Path) -> None:
+    """What root makes in another user's data directory is to be that user's."""
+    if os.geteuid() == 0:
+        parent = path.parent.stat()
+        os.chown(path, parent.st_uid, parent.st_gid)
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -88,6 +98,7 @@ def write_json(path: Path, data: Any) -> None:
             json.dump(data, file, indent=2, sort_keys=True)
             file.flush()
             os.fsync(file.fileno())
+        give_to_owner(Path(name))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -133,7 +144,11 @@ def open_log(path: Path) -> int:
         if path.stat().st_size > _LOG_LIMIT:
             path.replace(path.with_name(path.name + ".1"))
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-    return os.open(path, flags, 0o600)
+    is_new = not path.exists()
+    handle = os.open(path, flags, 0o600)
+    if is_new:
+        give_to_owner(path)
+    return handle
 
 
 def log_tail(path: Path, since: int = 0, lines: int = 15) -> str:

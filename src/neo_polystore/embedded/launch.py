@@ -15,6 +15,8 @@ from neo_polystore.embedded.account import Account, capability_for
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -62,7 +64,7 @@ def spawn(
     to be the one that lives as long as the process.
     """
     capability = capability_for(account, command.reaches) if account else None
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - our own commands
         command.argv,
         cwd=command.cwd,
         env=_environment(command),
@@ -71,7 +73,7 @@ def spawn(
         stderr=subprocess.STDOUT,
         pass_fds=keep_open,
         start_new_session=True,
-        preexec_fn=_preparation(account, capability, command.stop_signal),  # noqa: PLW1509
+        preexec_fn=_preparation(account, capability, command.stop_signal),
     )
     if process.stdin:
         try:
@@ -86,8 +88,14 @@ def _environment(command: Command) -> dict[str, str]:
     # A server must not pick up the PG* or Python settings of whoever happened to start it.
     kept = ("PATH", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONPATH")
     inherited = {name: os.environ[name] for name in kept if name in os.environ}
-    return {"PATH": os.defpath, **inherited, "LC_ALL": "C.UTF-8", "TZ": "UTC",
-            "HOME": str(command.cwd), **command.environment}
+    return {
+        "PATH": os.defpath,
+        **inherited,
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "HOME": str(command.cwd),
+        **command.environment,
+    }
 
 
 def _preparation(
@@ -109,6 +117,9 @@ def _preparation(
             os.setgroups(account.groups)
             os.setgid(account.gid)
             if mask:
+                # Without the bit access(2) ignores capabilities, and initdb, which asks it about
+                # its own programs, would believe that they cannot be run.
+                check(prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0))
                 check(prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
             os.setuid(account.uid)
             if mask:

@@ -14,6 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from neo_polystore.embedded.files import give_to_owner
 from neo_polystore.embedded.values import EmbeddedError
 
 _POLL = 0.02
@@ -21,8 +22,11 @@ _POLL = 0.02
 
 def try_lock(path: Path) -> int | None:
     """Lock the file and return its descriptor, which the caller closes; None where it is held."""
+    is_new = not path.exists()
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
+        if is_new:
+            give_to_owner(path)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(handle)

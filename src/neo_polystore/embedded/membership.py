@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import socket
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,8 @@ from neo_polystore.embedded.locks import is_held
 from neo_polystore.embedded.values import EmbeddedError, EmbeddedOptions, ServerAddress
 
 _log = logging.getLogger(__name__)
-_REJOIN_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
+_END_PATIENCE = 120.0
+_PAUSES = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0)
 
 
 class _LostError(Exception):
@@ -46,7 +48,7 @@ class Membership:
         self._wanted: list[str] = []
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
-        self._left = False
+        self._leaving = asyncio.Event()
         self._was_last = False
         self._keeping: asyncio.Task[None] | None = None
         self._problem: EmbeddedError | None = None
@@ -59,10 +61,12 @@ class Membership:
         just stopping. Raises `EmbeddedError` where the directory cannot be used, the options
         contradict those of the running keeper, or the keeper does not start.
         """
-        layout = Layout(Path(data_dir).expanduser().absolute())
+        layout = Layout(Path(data_dir).expanduser().absolute())  # noqa: ASYNC240 - no I/O
         membership = cls(layout, (options or EmbeddedOptions()).with_environment())
         reader = await membership._connect()
         membership._keeping = asyncio.create_task(membership._keep(reader))
+        # Whoever still waits for a connection then finds that there will be none.
+        membership._keeping.add_done_callback(lambda _: membership._connected.set())
         return membership
 
     async def ensure(self, server: str) -> ServerAddress:
@@ -73,7 +77,7 @@ class Membership:
         the end of the server's log where it cannot be started.
         """
         while True:
-            if self._left:
+            if self._leaving.is_set():
                 raise EmbeddedError("This membership has been left.")
             if not self._connected.is_set() and self._problem:
                 raise self._problem
@@ -81,9 +85,7 @@ class Membership:
             try:
                 answer = await self._ask(server)
             except _LostError:
-                # `_keep` joins again; the new keeper is asked the same.
-                await asyncio.sleep(0.01)
-                continue
+                continue  # `_keep` joins again; the new keeper is asked the same.
             if "error" in answer:
                 raise EmbeddedError(answer["error"])
             if server not in self._wanted:
@@ -95,24 +97,31 @@ class Membership:
 
         Leaving twice does nothing.
         """
-        if self._left:
+        if self._leaving.is_set():
             return
-        self._left = True
-        keeping, writer = self._keeping, self._writer
-        if writer is not None and self._connected.is_set():
-            with suppress(OSError):
-                writer.write(encode({"leave": True}))
-                await writer.drain()
-        elif keeping is not None:
-            keeping.cancel()  # It was between two keepers.
-        if keeping is not None:
-            with suppress(asyncio.CancelledError):
-                await keeping
-        while self._was_last and is_held(self._layout.keeper_lock):
+        self._leaving.set()
+        with suppress(_LostError):  # Between two keepers, `_keep` sees it to the end.
+            self._send({"leave": True})
+        if self._keeping is not None:
+            await self._keeping
+        deadline = time.monotonic() + _END_PATIENCE
+        while self._something_ends() and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
+    def _something_ends(self) -> bool:
+        """Whether our keeper, or servers whose keeper was killed, are on their way out."""
+        if is_held(self._layout.keeper_lock):
+            return self._was_last
+        return any(is_held(self._layout.server_lock(server)) for server in self._wanted)
+
     async def _connect(self) -> asyncio.StreamReader:
-        connection = await asyncio.to_thread(enlist, self._layout, self._options)
+        task = asyncio.create_task(asyncio.to_thread(enlist, self._layout, self._options))
+        try:
+            connection = await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # The thread goes on; what it brings must not stay open, or the keeper would stay too.
+            task.add_done_callback(_close_result)
+            raise
         reader, self._writer = await asyncio.open_unix_connection(sock=connection, limit=MAX_LINE)
         self._problem = None
         self._connected.set()
@@ -123,15 +132,19 @@ class Membership:
         while True:
             await self._read(reader)
             await self._disconnect()
-            if self._left:
+            if self._leaving.is_set():
                 return
             _log.warning("the keeper of %s is gone; joining again", self._layout.root)
-            reader = await self._rejoin()
-            for server in tuple(self._wanted):
-                # Not awaited: a member that does not use a server now need not wait for it.
-                task = asyncio.create_task(self._ensure_again(server))
-                self._waiting_tasks.add(task)
-                task.add_done_callback(self._waiting_tasks.discard)
+            next_reader = await self._rejoin()
+            if next_reader is None:
+                return
+            reader = next_reader
+            if self._leaving.is_set():
+                self._send({"leave": True})
+                continue
+            # Nobody awaits these: who needs a server asks for it, and waits for the same start.
+            for server in self._wanted:
+                self._send({"id": next(self._ids), "ensure": server})
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         with suppress(OSError, ValueError):
@@ -142,3 +155,51 @@ class Membership:
                 future = self._waiting.pop(message.get("id", 0), None)
                 if future is not None and not future.done():
                     future.set_result(message)
+                elif "error" in message:
+                    _log.error("%s", message["error"])
+
+    async def _disconnect(self) -> None:
+        self._connected.clear()
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(_LostError)
+        if self._writer is not None:
+            self._writer.close()
+            with suppress(OSError):
+                await self._writer.wait_closed()
+
+    async def _rejoin(self) -> asyncio.StreamReader | None:
+        """Try until it works or we leave."""
+        for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), pause)
+            if self._leaving.is_set():
+                break
+            try:
+                return await self._connect()
+            except EmbeddedError as error:
+                self._problem = error
+                _log.error("cannot join %s again: %s", self._layout.root, error)
+        return None
+
+    async def _ask(self, server: str) -> dict[str, Any]:
+        number = next(self._ids)
+        future = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
+        try:
+            self._send({"id": number, "ensure": server})
+            answer: dict[str, Any] = await future
+        finally:
+            self._waiting.pop(number, None)
+        return answer
+
+    def _send(self, message: dict[str, Any]) -> None:
+        if self._writer is None or not self._connected.is_set():
+            raise _LostError
+        self._writer.write(encode(message))
+
+
+def _close_result(task: asyncio.Task[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()

@@ -6,14 +6,17 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 from neo_polystore.embedded.account import Account, hand_over
 from neo_polystore.embedded.files import Layout
 from neo_polystore.embedded.launch import Command
 from neo_polystore.embedded.ports import HOST
+from neo_polystore.embedded.postgres_files import (
+    clear_stale_files,
+    library_folders,
+    major_version,
+)
 from neo_polystore.embedded.servers import RunProgram, ServerHome, package_folder, program
 from neo_polystore.embedded.values import EmbeddedError
 
@@ -73,7 +76,7 @@ class PostgresServer(ServerHome):
 
     def prepare(self, port: int, run: RunProgram) -> None:
         """Make the cluster where there is none; refuse one of another major version."""
-        installed = _major_version(self._program("postgres"))
+        installed = major_version(self._program("postgres"))
         if not self._data.exists():
             self._initialise(installed, run)
         made_by = (self._data / "PG_VERSION").read_text().strip()
@@ -84,7 +87,7 @@ class PostgresServer(ServerHome):
                 f"of a PostgreSQL {made_by}, or take a dump with that one and restore it here."
             )
         hand_over(self.account, self._data)
-        _clear_stale_pid_file(self._data)
+        clear_stale_files(self._data)
 
     def _initialise(self, version: int, run: RunProgram) -> None:
         # In a directory of its own, renamed at the end: a half-made cluster is never mistaken for
@@ -98,14 +101,25 @@ class PostgresServer(ServerHome):
         if self.account:
             os.chown(password, self.account.uid, self.account.gid)
         # Code-point order in every installation; the built-in provider adds Unicode case rules.
-        locale = ("--locale=C",)
+        locale: tuple[str, ...] = ("--locale=C",)
         if version >= 17:
             locale += ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
         initdb = self._program("initdb")
         run(
             Command(
-                argv=(str(initdb), "-D", "data", "-U", self.user, "-A", "scram-sha-256",
-                      "--pwfile=password", "-E", "UTF8", *locale),
+                argv=(
+                    str(initdb),
+                    "-D",
+                    "data",
+                    "-U",
+                    self.user,
+                    "-A",
+                    "scram-sha-256",
+                    "--pwfile=password",
+                    "-E",
+                    "UTF8",
+                    *locale,
+                ),
                 cwd=workshop,
                 reaches=(workshop, initdb, self._program("postgres")),
             )
@@ -116,7 +130,11 @@ class PostgresServer(ServerHome):
     def command(self, port: int) -> Command:
         """`postgres` itself, not pg_ctl, so that it is our child."""
         postgres = self._program("postgres")
-        settings = {**SETTINGS, **self._preloads(), "unix_socket_directories": self._socket_dir(port)}
+        settings = {
+            **SETTINGS,
+            **self._preloads(),
+            "unix_socket_directories": self._socket_dir(port),
+        }
         options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
         return Command(
             argv=(str(postgres), "-D", str(self._data), "-h", HOST, "-p", str(port), *options),
@@ -126,7 +144,7 @@ class PostgresServer(ServerHome):
         )
 
     def _preloads(self) -> dict[str, str]:
-        folders = _library_folders(self._bin)
+        folders = library_folders(self._bin)
         found = [name for name in PRELOADS if any((f / f"{name}.so").exists() for f in folders)]
         if not found:
             return {}
@@ -148,62 +166,3 @@ class PostgresServer(ServerHome):
         except OSError:
             return False
         return len(lines) >= 8 and lines[0] == str(pid) and lines[7].strip() == "ready"
-
-
-def _major_version(postgres: Path) -> int:
-    try:
-        answer = subprocess.run(
-            (postgres, "--version"), capture_output=True, text=True, check=True, timeout=30
-        ).stdout
-    except (OSError, subprocess.SubprocessError) as error:
-        raise EmbeddedError(f"{postgres} cannot be run: {error}") from error
-    match = re.search(r"\(PostgreSQL\) (\d+)", answer)
-    if match is None:
-        raise EmbeddedError(f"{postgres} does not tell its version: {answer.strip()!r}")
-    return int(match[1])
-
-
-def _library_folders(bin_folder: Path) -> list[Path]:
-    root = bin_folder.parent
-    folders = [root / "lib" / "postgresql", root / "lib"]
-    with suppress(OSError, subprocess.SubprocessError):
-        answer = subprocess.run(
-            (bin_folder / "pg_config", "--pkglibdir"),
-            capture_output=True, text=True, check=True, timeout=30,
-        )
-        folders.insert(0, Path(answer.stdout.strip()))
-    return folders
-
-
-def _clear_stale_pid_file(data: Path) -> None:
-    """Remove a pid file that PostgreSQL itself would wrongly believe.
-
-    It only asks whether the process exists, which is true of a zombie that nobody reaps and of an
-    unrelated process with the same number. Our own servers are gone here (the lock), so a living
-    postmaster of this directory was started by hand.
-    """
-    path = data / "postmaster.pid"
-    try:
-        pid = int(path.read_text().split("\n", 1)[0])
-    except FileNotFoundError:
-        return
-    except ValueError:
-        path.unlink(missing_ok=True)
-        return
-    if _is_postmaster_of(pid, data):
-        raise EmbeddedError(
-            f"PostgreSQL already runs in {data} (process {pid}), started by something else. "
-            f"Stop it first: kill -INT {pid}"
-        )
-    if Path(f"/proc/{pid}").exists():
-        path.unlink(missing_ok=True)
-
-
-def _is_postmaster_of(pid: int, data: Path) -> bool:
-    process = Path(f"/proc/{pid}")
-    try:
-        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
-        # The working directory of a zombie cannot be read either.
-        return state not in "ZX" and (process / "cwd").samefile(data)
-    except OSError:
-        return False

@@ -7,27 +7,17 @@ happens on the keeper's main thread (see `launch.spawn`).
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
-from neo_polystore.embedded.account import Account
-from neo_polystore.embedded.files import Layout, log_tail, open_log
-from neo_polystore.embedded.launch import Command, spawn
-from neo_polystore.embedded.locks import lock_after_leftovers
 from neo_polystore.embedded.ports import HOST, Ports, is_free
-from neo_polystore.embedded.servers import Server
+from neo_polystore.embedded.runner import Runner, how
 from neo_polystore.embedded.values import EmbeddedError, ServerAddress
 
 MAX_RESTARTS = 5
 STEADY_AFTER = 60.0
-_POLL = 0.01
-
-OnMain = Callable[[Callable[[], "subprocess.Popen[bytes]"]], "subprocess.Popen[bytes]"]
-"""Calls a function on the main thread and returns, or raises, what it does."""
 
 
 class PortTakenError(EmbeddedError):
@@ -39,26 +29,21 @@ class SupervisedServer:
 
     def __init__(
         self,
-        server: Server,
+        runner: Runner,
         *,
-        layout: Layout,
         ports: Ports,
-        account: Account | None,
         password: str,
-        on_main: OnMain,
         log: Callable[[str], None],
     ) -> None:
-        self.server = server
+        self.server = runner.server
         self.state = "stopped"
         self.port: int | None = None
-        self._layout, self._ports, self._account = layout, ports, account
-        self._password, self._on_main, self._log = password, on_main, log
+        self._runner, self._ports, self._password, self._log = runner, ports, password, log
         self._changed = threading.Condition()
-        self._stopping = threading.Event()
+        self._stopping = runner.stopping
         self._thread: threading.Thread | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._error = ""
-        self._log_start = 0
 
     @property
     def pid(self) -> int | None:
@@ -79,7 +64,7 @@ class SupervisedServer:
                 self._thread.start()
             self._changed.wait_for(lambda: self.state != "starting")
             if self.state != "running" or self.port is None:
-                raise EmbeddedError(self._error or f"{self.server.name} is being stopped.")
+                raise EmbeddedError(self._error) if self._error else self._runner.stopped()
             return ServerAddress(HOST, self.port, self.server.user, self._password)
 
     def stop(self) -> None:
@@ -95,7 +80,7 @@ class SupervisedServer:
         if not thread.is_alive():
             return
         self._log(f"{self.server.name} does not stop; killing it")
-        os.close(self._lock(patience=0))
+        os.close(self._runner.lock(patience=0))
         thread.join()
 
     def _live(self) -> None:
@@ -107,12 +92,12 @@ class SupervisedServer:
                     break
                 restarts = 1 if steady else restarts + 1
                 if restarts > MAX_RESTARTS:
-                    raise EmbeddedError(self._with_tail(f"{self.server.name} keeps ending."))
+                    raise EmbeddedError(self._runner.with_tail(f"{self.server.name} keeps ending."))
                 self._stopping.wait(min(2.0, 0.05 * 2**restarts))
             self._set("stopped")
         except EmbeddedError as error:
             self._set("failed", str(error))
-        except Exception as error:  # noqa: BLE001 - whoever asks must get an answer
+        except Exception as error:
             self._set("failed", f"{self.server.name} could not be started: {error!r}")
 
     def _serve_once(self, *, may_fail: bool) -> bool:
@@ -130,31 +115,31 @@ class SupervisedServer:
             return False
         since = time.monotonic()
         if self._stopping.is_set():
-            self._end(process)
+            self._runner.end(process)
         self._set("running")
         status = process.wait()
         if not self._stopping.is_set():
             self._set("starting")
-            self._log(f"{name} ended unexpectedly ({_how(status)}); starting it again")
+            self._log(f"{name} ended unexpectedly ({how(status)}); starting it again")
         return time.monotonic() - since > STEADY_AFTER
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Bring the server up once; on return it serves."""
         name = self.server.name
-        lock = self._lock(patience=self.server.stop_patience)
+        lock = self._runner.lock(patience=self.server.stop_patience)
         try:
             port = self._ports.choose(name)
-            self._log_start = _size(self._layout, name)
-            self.server.prepare(port, lambda command: self._run(command, lock))
-            process = self._spawn(self.server.command(port), lock)
+            self._runner.begin_log()
+            self.server.prepare(port, lambda command: self._runner.run(command, lock))
+            process = self._runner.spawn(self.server.command(port), lock)
         finally:
             os.close(lock)
         with self._changed:
             self._process = process
         try:
-            self._wait_until_ready(process, port)
+            self._runner.wait_until_ready(process, port)
         except EmbeddedError as error:
-            self._end(process)
+            self._runner.end(process)
             if not is_free(port) and not self._stopping.is_set():
                 raise PortTakenError(f"port {port} was taken meanwhile") from error
             raise
@@ -162,69 +147,12 @@ class SupervisedServer:
         self._log(f"{name} serves on {HOST}:{port} (process {process.pid})")
         return process
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes], port: int) -> None:
-        name, patience = self.server.name, self.server.start_patience
-        deadline = time.monotonic() + patience
-        while not self.server.is_ready(port, process.pid):
-            if process.poll() is not None:
-                raise EmbeddedError(
-                    self._with_tail(f"{name} did not start ({_how(process.returncode)}).")
-                )
-            if self._stopping.wait(_POLL):
-                raise EmbeddedError(f"{name} is being stopped.")
-            if time.monotonic() > deadline:
-                raise EmbeddedError(self._with_tail(f"{name} was not ready after {patience:.0f} s."))
-
-    def _run(self, command: Command, lock: int) -> None:
-        """Run a helper program to its end; it holds the lock like the server itself."""
-        process = self._spawn(command, lock)
-        while process.poll() is None:
-            if self._stopping.wait(_POLL):
-                self._end(process)
-                raise EmbeddedError(f"{self.server.name} is being stopped.")
-        if process.returncode != 0:
-            failure = f"{Path(command.argv[0]).name} failed ({_how(process.returncode)})."
-            raise EmbeddedError(self._with_tail(failure))
-
-    def _spawn(self, command: Command, lock: int) -> subprocess.Popen[bytes]:
-        output = open_log(self._layout.log(self.server.name))
-
-        def on_main() -> subprocess.Popen[bytes]:
-            return spawn(command, account=self._account, output=output, keep_open=(lock,))
-
-        try:
-            return self._on_main(on_main)
-        except (OSError, subprocess.SubprocessError) as error:
-            raise EmbeddedError(f"{command.argv[0]} cannot be run: {error}") from error
-        finally:
-            os.close(output)
-
-    def _end(self, process: subprocess.Popen[bytes]) -> None:
-        process.send_signal(self.server.stop_signal)
-        try:
-            process.wait(self.server.stop_patience)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def _lock(self, *, patience: float) -> int:
-        return lock_after_leftovers(
-            self._layout.server_lock(self.server.name),
-            stop_signal=self.server.stop_signal,
-            patience=patience,
-        )
-
     def _set(self, state: str, error: str = "") -> None:
         with self._changed:
             self.state, self._error = state, error
             self._changed.notify_all()
         if error:
             self._log(error)
-
-    def _with_tail(self, message: str) -> str:
-        path = self._layout.log(self.server.name)
-        tail = log_tail(path, self._log_start)
-        return f"{message} The end of {path}:\n{tail}" if tail else message
 
 
 class Supervisor:
@@ -246,19 +174,3 @@ class Supervisor:
             thread.start()
         for thread in threads:
             thread.join()
-
-
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"exit code {status}"
-    try:
-        return signal.Signals(-status).name
-    except ValueError:
-        return f"signal {-status}"
-
-
-def _size(layout: Layout, name: str) -> int:
-    try:
-        return layout.log(name).stat().st_size
-    except FileNotFoundError:
-        return 0
