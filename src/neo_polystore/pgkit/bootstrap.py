@@ -11,7 +11,9 @@ from pydantic import SecretStr
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.pgkit.errors import translated
 
-OWNER, APPLICATION = "neo_owner", "neo_app"
+OWNER, APPLICATION, RETENTION = "neo_owner", "neo_app", "neo_retention"
+RELAY = "neo_relay"
+ROLES = (OWNER, APPLICATION, RETENTION, RELAY)
 
 
 async def prepare_database(
@@ -19,7 +21,9 @@ async def prepare_database(
 ) -> PgConfig:
     """Make roles and database where they are missing; answer how the application connects.
 
-    `neo_owner` owns the database and runs migrations; `neo_app` may only use what it is granted.
+    `neo_owner` owns the database and runs migrations; `neo_app` may only use what it is granted;
+    `neo_retention` alone may delete what is immutable for everybody else; `neo_relay` reads the
+    outbox of all tenants and keeps the scheduler's books.
     Their passwords derive from the administrator's, so that there is one secret to keep. Safe
     to run at every start and from several processes at once.
     """
@@ -31,6 +35,8 @@ async def prepare_database(
         password=_derive(admin_password, APPLICATION),
         owner=OWNER,
         owner_password=_derive(admin_password, OWNER),
+        relay=RELAY,
+        relay_password=_derive(admin_password, RELAY),
     )
     administrator = PgConfig(
         host=host, port=port, database="postgres", user=admin, password=SecretStr(admin_password)
@@ -55,14 +61,14 @@ def _derive(secret: str, role: str) -> SecretStr:
 
 async def _complete(connection: asyncpg.Connection[asyncpg.Record], database: str) -> bool:
     roles = await connection.fetchval(
-        "SELECT count(*) FROM pg_roles WHERE rolname = ANY($1)", [OWNER, APPLICATION]
+        "SELECT count(*) FROM pg_roles WHERE rolname = ANY($1)", list(ROLES)
     )
     exists = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database)
-    return roles == 2 and exists is not None
+    return roles == len(ROLES) and exists is not None
 
 
 async def _make_roles(connection: asyncpg.Connection[asyncpg.Record], secret: str) -> None:
-    for role in (OWNER, APPLICATION):
+    for role in ROLES:
         if not await connection.fetchval("SELECT 1 FROM pg_roles WHERE rolname = $1", role):
             # DDL takes no parameters: the server quotes name and password itself
             statement = await connection.fetchval(
@@ -84,6 +90,7 @@ async def _make_database(connection: asyncpg.Connection[asyncpg.Record], databas
         await connection.execute(create)
 
 
+PRELOADED = ("pg_stat_statements", "timescaledb")
 EXTENSIONS = ("pg_trgm", "btree_gist", "uuid-ossp", "pgcrypto", "pg_stat_statements", "timescaledb")
 
 
@@ -95,18 +102,26 @@ async def _make_extensions(config: PgConfig) -> None:
     """
     connection = await asyncpg.connect(**config.connect_arguments())
     try:
-        preloaded = await connection.fetchval("SHOW shared_preload_libraries")
-        missing = await connection.fetch(
-            "SELECT name FROM pg_available_extensions"
-            " WHERE installed_version IS NULL AND name = ANY($1)",
-            list(EXTENSIONS),
-        )
-        for (name,) in missing:
-            if name in ("timescaledb", "pg_stat_statements") and name not in preloaded:
-                continue
+        if not await _missing_extensions(connection):
+            return
+        # two creators at once would collide, in spite of IF NOT EXISTS
+        await connection.execute("SELECT pg_advisory_lock(hashtext('neo-polystore'))")
+        for name in await _missing_extensions(connection):
             create = await connection.fetchval(
                 "SELECT format('CREATE EXTENSION IF NOT EXISTS %I', $1::text)", name
             )
             await connection.execute(create)
     finally:
         await connection.close()
+
+
+async def _missing_extensions(connection: asyncpg.Connection[asyncpg.Record]) -> list[str]:
+    """Those that the server offers and can create now (some must be preloaded)."""
+    rows = await connection.fetch(
+        "SELECT name FROM pg_available_extensions"
+        " WHERE installed_version IS NULL AND name = ANY($1) AND (NOT name = ANY($2)"
+        " OR name = ANY(string_to_array(current_setting('shared_preload_libraries'), ',')))",
+        list(EXTENSIONS),
+        list(PRELOADED),
+    )
+    return [name for (name,) in rows]

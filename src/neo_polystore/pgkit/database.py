@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
-import orjson
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from neo_polystore.errors import UnavailableError
+from neo_polystore.errors import ConfigError, UnavailableError
+from neo_polystore.pgkit import exact_json
 from neo_polystore.pgkit.errors import translated
 from neo_polystore.records.scope import NOBODY, Scope
 
-Connection = asyncpg.Connection[asyncpg.Record]
-Pool = asyncpg.Pool[asyncpg.Record]
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+    Pool = asyncpg.Pool[asyncpg.Record]
+else:  # generic only in the type stubs
+    Connection, Pool = asyncpg.Connection, asyncpg.Pool
 
 
 class PgConfig(BaseModel):
     """Where a database is and as whom to go there.
 
     `owner` and `owner_password` name the role that owns the schema and runs migrations; the
-    application's own role can neither change the schema nor pass row-level security.
+    application's own role can neither change the schema nor pass row-level security. `relay` and
+    `relay_password` name the role of background work, which reads every tenant's outbox.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,11 +39,28 @@ class PgConfig(BaseModel):
     password: SecretStr = SecretStr("")
     owner: str | None = None
     owner_password: SecretStr = SecretStr("")
+    relay: str | None = None
+    relay_password: SecretStr = SecretStr("")
     ssl: str | None = None
     min_connections: int = 1
     max_connections: int = 10
     connect_timeout: float = 30.0
     command_timeout: float = 30.0
+
+    def as_relay(self) -> PgConfig:
+        """The same place as the role of background work, with a small pool that starts empty."""
+        if not self.relay:
+            raise ConfigError(
+                "no role for the relay is configured: set POSTGRES_RELAY and its password"
+            )
+        return self.model_copy(
+            update={
+                "user": self.relay,
+                "password": self.relay_password,
+                "min_connections": 0,
+                "max_connections": 4,
+            }
+        )
 
     def connect_arguments(self, *, as_owner: bool = False) -> dict[str, Any]:
         """Keyword arguments for asyncpg's connect and create_pool."""
@@ -58,23 +80,30 @@ class PgConfig(BaseModel):
 
 
 class Database:
-    """A pool over one database. `store` is the engine's name, for errors."""
+    """A pool over one database. `store` is the engine's name, for errors.
+
+    Connections go back to the pool as they are (an open transaction is rolled back): the reset
+    that asyncpg would send costs a round trip per call. Set nothing for the session, then; what
+    is set for the transaction (`set_config(..., true)`, ON COMMIT DROP) ends with it.
+    """
 
     def __init__(self, config: PgConfig, *, store: str):
         self.config = config
         self.store = store
         self._pool: Pool | None = None
+        self._opening = asyncio.Lock()
 
     async def connect(self) -> None:
         """Open the pool; raises UnavailableError. Harmless when it is open."""
-        if self._pool is None:
-            async with self.translated("connect"):
+        async with self._opening, self.translated("connect"):
+            if self._pool is None:
                 self._pool = await asyncpg.create_pool(
                     **self.config.connect_arguments(),
                     min_size=self.config.min_connections,
                     max_size=self.config.max_connections,
                     command_timeout=self.config.command_timeout,
                     init=_set_codecs,
+                    reset=_leave,
                 )
 
     async def close(self) -> None:
@@ -122,6 +151,16 @@ class Database:
             async with self.transaction(operation, scope) as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def statement(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
+        """A connection for one statement that writes, which then is its own transaction.
+
+        Where a scope has to be set it is a transaction of more. Nothing else may be run in it:
+        after an error the connection may be unusable.
+        """
+        async with self.reading(operation, scope) as connection:
+            yield connection
+
     async def retrying(self, work: Callable[[], Awaitable[None]]) -> None:
         """Run `work` again, up to three times, where the server asks for it (40001, 40P01)."""
         from neo_polystore.pgkit.errors import SerializationError
@@ -145,12 +184,12 @@ async def apply_scope(connection: Connection, scope: Scope) -> None:
         )
 
 
+async def _leave(connection: Connection) -> None:
+    """Nothing to reset; see `Database`."""
+
+
 async def _set_codecs(connection: Connection) -> None:
     for name in ("json", "jsonb"):
         await connection.set_type_codec(
-            name, schema="pg_catalog", encoder=_dump_json, decoder=orjson.loads
+            name, schema="pg_catalog", encoder=exact_json.dumps, decoder=exact_json.loads
         )
-
-
-def _dump_json(value: Any) -> str:
-    return orjson.dumps(value, default=str).decode()

@@ -27,7 +27,7 @@ async def translated(store: str, operation: str) -> AsyncIterator[None]:
     """Turn asyncpg's and the network's exceptions into PolystoreErrors; let all others pass."""
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except _DRIVER_ERRORS as error:
         raise translate(error, store=store, operation=operation) from error
 
 
@@ -71,6 +71,8 @@ _UNAVAILABLE = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.InterfaceError,
+    asyncpg.InternalClientError,  # the server died in the middle of a statement
     OSError,
     TimeoutError,
 )
+_DRIVER_ERRORS = (*_UNAVAILABLE, asyncpg.PostgresError)

@@ -45,6 +45,10 @@ class SqlRecords(Generic[R]):
     def key_filters(self, key: str) -> tuple[Filter, ...]:
         """The conditions that select the record with this key; NotFoundError for a non-key."""
 
+    def selection_for(self, query: Query) -> Selection:
+        """The selection that answers this query; a subclass may have a better one for some."""
+        return self.selection
+
     def from_row(self, row: asyncpg.Record) -> R:
         """The record in one row of `selection`; its values come from our own checked columns."""
         values = {name: row[name] for name in self.selection.columns if name not in self.unseen}
@@ -64,7 +68,7 @@ class SqlRecords(Generic[R]):
 
     async def find(self, query: Query) -> Page[R]:
         """One page; see `ports.records`."""
-        sql, arguments, cursor = page_sql(self.selection, query)
+        sql, arguments, cursor = page_sql(self.selection_for(query), query)
         rows = await self._fetch("find", sql, arguments)
         more = len(rows) > query.limit
         rows = rows[: query.limit]
@@ -73,20 +77,20 @@ class SqlRecords(Generic[R]):
 
     async def count(self, query: Query) -> int:
         """How many records satisfy the conditions."""
-        rows = await self._fetch("count", *count_sql(self.selection, query))
+        rows = await self._fetch("count", *count_sql(self.selection_for(query), query))
         return int(rows[0][0])
 
     async def sum(self, query: Query, field: str) -> int | Decimal | float:
         """The sum of a field, exact for integers and decimals."""
-        rows = await self._fetch("sum", *sum_sql(self.selection, query, field))
+        rows = await self._fetch("sum", *sum_sql(self.selection_for(query), query, field))
         total = rows[0][0]
         if isinstance(total, Decimal) and total == total.to_integral_value():
             return int(total)
-        return total if total is not None else 0  # type: ignore[no-any-return]
+        return total if total is not None else 0
 
     async def distinct(self, query: Query, field: str) -> list[Any]:
         """The different values of a field, sorted."""
-        rows = await self._fetch("distinct", *distinct_sql(self.selection, query, field))
+        rows = await self._fetch("distinct", *distinct_sql(self.selection_for(query), query, field))
         return [row["value"] for row in rows]
 
     async def _fetch(self, operation: str, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:

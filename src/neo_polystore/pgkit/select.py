@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, NamedTuple
-
-from pydantic import TypeAdapter
 
 from neo_polystore.errors import UnsupportedError, UsageError
 from neo_polystore.records.base import Record
 from neo_polystore.records.query import (
-    MAX_LIMIT,
     Filter,
+    Operator,
     Query,
     check_field,
+    check_limit,
+    check_numeric,
     check_orderable,
     decode_cursor,
 )
 
 _WHOLE_WORD = r"\m%s\M"
-_COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+COMPARE = {"lt": "<", "le": "<=", "gt": ">", "ge": ">="}
+
+
+Bind = Callable[[Any], str]
 
 
 class Column(NamedTuple):
@@ -58,6 +62,28 @@ class Selection:
         steps = ",".join("'" + step.replace("'", "''") + "'" for step in path.split("."))
         return f"jsonb_extract_path_text({self.columns[head].sql}, {steps})"
 
+    def condition(self, item: Filter, bind: Bind) -> str:
+        """The SQL of one filter; `bind` takes a value and answers its placeholder."""
+        column = self.expression(item.field)
+        if item.value is None:
+            return f"{column} IS {'NOT ' if item.operator == 'ne' else ''}NULL"
+        if item.operator == "prefix":
+            return f"starts_with({column}::text, {bind(str(item.value))})"
+        value = bind(item.value)
+        if item.operator == "eq":
+            return f"{column} = {value}"
+        if item.operator == "ne":
+            return f"{column} IS DISTINCT FROM {value}"
+        return f"{column} {COMPARE[item.operator]} {value}"
+
+    def selected(self) -> str:
+        """The SELECT list that one record is made from."""
+        return ", ".join(f'{column.sql} AS "{name}"' for name, column in self.columns.items())
+
+    def searched(self, field: str) -> str:
+        """The text that words are looked for in."""
+        return f"{self.expression(field)}::text"
+
 
 @dataclass
 class Statement:
@@ -74,40 +100,31 @@ class Statement:
     def conditions(self, query: Query) -> str:
         """The WHERE clause (with the word) for the query's filters, times and text, or ''."""
         parts = [self.selection.fixed] if self.selection.fixed else []
-        parts += [self._filter(item) for item in query.filters]
+        parts += [self.selection.condition(item, self.bind) for item in query.filters]
         record = self.selection.record
-        for bound, operator in ((query.since, ">="), (query.until, "<")):
+        bounds: tuple[tuple[datetime | None, Operator], ...] = (
+            (query.since, "ge"),
+            (query.until, "lt"),
+        )
+        for bound, operator in bounds:
             if bound is not None:
                 if record.time_field is None:
                     raise UsageError(f"{record.data_type} have no time to select by")
-                column = self.selection.expression(record.time_field)
-                parts.append(f"{column} {operator} {self.bind(bound)}")
+                item = Filter(record.time_field, operator, bound)
+                parts.append(self.selection.condition(item, self.bind))
         if query.text is not None:
             parts += self._words(query.text)
         return "WHERE " + " AND ".join(f"({part})" for part in parts) if parts else ""
-
-    def _filter(self, item: Filter) -> str:
-        column = self.selection.expression(item.field)
-        if item.value is None:
-            return f"{column} IS {'NOT ' if item.operator == 'ne' else ''}NULL"
-        if item.operator == "prefix":
-            return f"starts_with({column}::text, {self.bind(str(item.value))})"
-        value = self.bind(item.value)
-        if item.operator == "eq":
-            return f"{column} = {value}"
-        if item.operator == "ne":
-            return f"{column} IS DISTINCT FROM {value}"
-        return f"{column} {_COMPARE[item.operator]} {value}"
 
     def _words(self, text: str) -> list[str]:
         record = self.selection.record
         if record.text_field is None:
             raise UsageError(f"{record.data_type} have no text to search")
-        column = self.selection.expression(record.text_field)
+        column = self.selection.searched(record.text_field)
         words = re.findall(r"\w+", text.lower())
         if not words:
             raise UsageError(f"no word to search for in {text!r}")
-        return [f"{column}::text ~* {self.bind(_WHOLE_WORD % word)}" for word in words]
+        return [f"{column} ~* {self.bind(_WHOLE_WORD % word)}" for word in words]
 
 
 def page_sql(selection: Selection, query: Query) -> tuple[str, list[Any], list[str]]:
@@ -115,8 +132,7 @@ def page_sql(selection: Selection, query: Query) -> tuple[str, list[Any], list[s
 
     Every cursor column is selected a second time as text under `cursor_0`, `cursor_1`, ...
     """
-    if not 0 < query.limit <= MAX_LIMIT:
-        raise UsageError(f"limit must be between 1 and {MAX_LIMIT}, got {query.limit}")
+    check_limit(query)
     statement = Statement(selection, [])
     where = statement.conditions(query)
     ordering = list(selection.key)
@@ -133,11 +149,10 @@ def page_sql(selection: Selection, query: Query) -> tuple[str, list[Any], list[s
         condition = f"({place}) {'<' if query.descending else '>'} ({bounds})"
         where = f"{where} AND {condition}" if where else f"WHERE {condition}"
     direction = "DESC" if query.descending else "ASC"
-    columns = ", ".join(f'{column.sql} AS "{name}"' for name, column in selection.columns.items())
     cursor = ", ".join(f"({column.sql})::text AS cursor_{i}" for i, column in enumerate(ordering))
     order = ", ".join(f"{column.sql} {direction}" for column in ordering)
     sql = (
-        f"SELECT {columns}, {cursor} FROM {selection.source} {where}"
+        f"SELECT {selection.selected()}, {cursor} FROM {selection.source} {where}"
         f" ORDER BY {order} LIMIT {query.limit + 1}"
     )
     return sql, statement.arguments, [f"cursor_{i}" for i in range(len(ordering))]
@@ -168,13 +183,3 @@ def distinct_sql(selection: Selection, query: Query, field: str) -> tuple[str, l
     where = f"{where} AND {present}" if where else f"WHERE {present}"
     sql = f"SELECT DISTINCT {expression} AS value FROM {selection.source} {where} ORDER BY 1"
     return sql, statement.arguments
-
-
-def check_numeric(record: type[Record], field: str) -> None:
-    """Raise UsageError unless the field is a number."""
-    check_field(record, field)
-    info = record.model_fields.get(field)
-    schema = TypeAdapter(info.annotation).json_schema() if info else {}
-    kinds = {schema.get("type"), *(item.get("type") for item in schema.get("anyOf", []))}
-    if not kinds & {"integer", "number"}:
-        raise UsageError(f"{record.data_type}.{field} is no number, it cannot be summed")

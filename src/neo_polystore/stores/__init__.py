@@ -1,0 +1,1 @@
+"""One package per engine; an engine never imports another."""

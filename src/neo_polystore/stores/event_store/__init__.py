@@ -1,0 +1,1 @@
+"""Append-only event streams in a PostgreSQL database of their own."""

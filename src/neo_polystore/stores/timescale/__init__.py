@@ -1,0 +1,1 @@
+"""Metric points in TimescaleDB, or in plain PostgreSQL partitioned by day."""
