@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
+
+from pydantic import SecretStr
 
 from neo_polystore.embedded import EmbeddedError, EmbeddedOptions, Membership
 from neo_polystore.errors import UnavailableError
@@ -38,6 +41,8 @@ class ServerAddresses:
             password=settings.postgres_password,
             owner=settings.postgres_owner,
             owner_password=settings.postgres_owner_password,
+            relay=settings.postgres_relay,
+            relay_password=settings.postgres_relay_password,
             ssl=settings.postgres_sslmode,
             max_connections=settings.db_max_pool_size,
             connect_timeout=settings.db_connection_timeout,
@@ -116,6 +121,7 @@ class EmbeddedAddresses:
         self.settings = settings
         self.membership = membership
         self._directories = ServerAddresses(settings)
+        self._databases: dict[str, asyncio.Task[PgConfig]] = {}
 
     @classmethod
     async def open(cls, settings: Settings) -> EmbeddedAddresses:
@@ -152,6 +158,12 @@ class EmbeddedAddresses:
             raise UnavailableError(str(error), store=engine, operation="start") from error
 
     async def _database(self, database: str) -> PgConfig:
+        """Several engines may share a database: it is prepared once."""
+        if database not in self._databases:
+            self._databases[database] = asyncio.create_task(self._prepare(database))
+        return await self._databases[database]
+
+    async def _prepare(self, database: str) -> PgConfig:
         server = await self.membership.ensure("postgres")
         config = await prepare_database(
             host=server.host,
@@ -171,7 +183,7 @@ class EmbeddedAddresses:
         from neo_polystore.stores.redis.config import RedisConfig
 
         server = await self.membership.ensure("redis")
-        return RedisConfig(host=server.host, port=server.port, password=server.password)
+        return RedisConfig(host=server.host, port=server.port, password=SecretStr(server.password))
 
     async def _clickhouse(self) -> Any:
         from neo_polystore.stores.clickhouse.config import ClickHouseConfig
@@ -181,6 +193,6 @@ class EmbeddedAddresses:
             host=server.host,
             port=server.port,
             user=server.user,
-            password=server.password,
+            password=SecretStr(server.password),
             database=self.settings.clickhouse_db,
         )

@@ -68,12 +68,10 @@ def _engine_classes(routing: RoutingTable, routes: list[Route]) -> dict[str, typ
         for name in filter(None, (route.primary, route.cache)):
             classes.setdefault(name, engine_class(name))
         if route.data_type not in classes[route.primary].serves:
-            able = [n for n, c in classes.items() if route.data_type in c.serves]
-            hint = f"; {', '.join(able)} does" if able else ""
+            served = ", ".join(sorted(classes[route.primary].serves))
             raise ConfigError(
                 f"routing table ({routing.profile}): engine {route.primary!r} does not serve"
-                f" {route.data_type!r}, it serves {', '.join(sorted(classes[route.primary].serves))}"
-                + hint
+                f" {route.data_type!r}, it serves {served}"
             )
         if route.cache and "cache" not in classes[route.cache].serves:
             raise ConfigError(

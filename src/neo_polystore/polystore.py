@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 from uuid import UUID
 
 from neo_polystore.errors import UnsupportedError, UsageError
@@ -20,6 +20,7 @@ from neo_polystore.ports.metrics import Metrics
 from neo_polystore.ports.networks import Networks
 from neo_polystore.ports.objects import Objects
 from neo_polystore.ports.records import Records
+from neo_polystore.ports.relational import Relational, UnitOfWork
 from neo_polystore.ports.sealed import Sealed
 from neo_polystore.ports.store import Store
 from neo_polystore.ports.transactions import Transactions
@@ -27,9 +28,6 @@ from neo_polystore.ports.wallets import Wallets
 from neo_polystore.records.catalog import record_type
 from neo_polystore.records.scope import Scope
 from neo_polystore.routing import RoutingTable
-
-if TYPE_CHECKING:
-    from neo_polystore.stores.postgres.unit_of_work import UnitOfWork
 
 
 class Polystore:
@@ -66,12 +64,10 @@ class Polystore:
         self, *, tenant: UUID | None = None, service: str | None = None
     ) -> AbstractAsyncContextManager[UnitOfWork]:
         """One relational transaction on behalf of a tenant and service."""
-        store = self.stores.get("postgres")
-        if store is None:
-            raise UnsupportedError("no relational data type is open")
-        from neo_polystore.stores.postgres.store import PostgresStore
-
-        return cast(PostgresStore, store).unit_of_work(tenant=tenant, service=service)
+        for store in self.stores.values():
+            if "unit-of-work" in store.features:
+                return cast(Relational, store).unit_of_work(tenant=tenant, service=service)
+        raise UnsupportedError("no store that is open has transactions over several data types")
 
     @property
     def accounts(self) -> Accounts:

@@ -28,35 +28,47 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True)
 
     neo_profile: Profile = Field(
-        "embedded", description="embedded: servers of our own; server: yours"
+        default="embedded", description="embedded: servers of our own; server: yours"
     )
     neo_data_dir: Path = Field(
-        Path(".polystore"), description="where the embedded profile keeps its data"
+        default=Path(".polystore"), description="where the embedded profile keeps its data"
     )
-    neo_embedded_pg_bin: Path | None = Field(None, description="another PostgreSQL's bin folder")
+    neo_embedded_pg_bin: Path | None = Field(
+        default=None, description="another PostgreSQL's bin folder"
+    )
     neo_embedded_user: str | None = Field(
-        None, description="account of the servers when started as root"
+        default=None, description="account of the servers when started as root"
     )
     neo_routing: Path | None = Field(
-        None, description="another routing table than schemas/routing.toml"
+        default=None, description="another routing table than schemas/routing.toml"
     )
-    neo_tenant: UUID | None = Field(None, description="tenant of CLI commands (embedded: system)")
-    neo_cache: bool = Field(True, description="read-through caches as the routing table says")
-    neo_host: str = Field("127.0.0.1", description="address that `serve` listens on")
-    neo_port: Port = Field(8003, description="port that `serve` listens on")
+    neo_tenant: UUID | None = Field(
+        default=None, description="tenant of CLI commands (embedded: system)"
+    )
+    neo_cache: bool = Field(
+        default=True, description="read-through caches as the routing table says"
+    )
+    neo_host: str = Field(default="127.0.0.1", description="address that `serve` listens on")
+    neo_port: Port = Field(default=8003, description="port that `serve` listens on")
 
     postgres_host: str = "127.0.0.1"
     postgres_port: Port = 5432
     postgres_db: str = "neo_service_layer"
     postgres_user: str = "neo_user"
     postgres_password: SecretStr = SecretStr("")
-    postgres_owner: str = Field("neo_owner", description="role that owns the schema and migrates")
-    postgres_owner_password: SecretStr = SecretStr("")
-    postgres_sslmode: str = Field(
-        "prefer", description="disable, prefer, require, verify-full, ..."
+    postgres_owner: str = Field(
+        default="neo_owner", description="role that owns the schema and migrates"
     )
-    event_store_db: str = Field("event_store", description="database of the event store")
-    timescale_host: str | None = Field(None, description="TimescaleDB server, if not POSTGRES_HOST")
+    postgres_owner_password: SecretStr = SecretStr("")
+    postgres_relay: str = Field("neo_relay", description="role of relay and scheduler")
+    postgres_relay_password: SecretStr = SecretStr("")
+    postgres_sslmode: str = Field(
+        default="prefer", description="disable, prefer, require, verify-full, ..."
+    )
+    event_store_db: str = Field(default="event_store", description="database of the event store")
+    timescale_host: str | None = Field(
+        default=None, description="TimescaleDB server, if not POSTGRES_HOST"
+    )
     timescale_port: Port | None = None
     timescale_db: str = "timeseries"
     db_max_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
@@ -71,9 +83,13 @@ class Settings(BaseSettings):
     mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
     mongo_db: str = "neo_service_layer"
 
-    s3_endpoint_url: str | None = Field(None, description="an S3-compatible service; none: AWS")
+    s3_endpoint_url: str | None = Field(
+        default=None, description="an S3-compatible service; none: AWS"
+    )
     s3_region: str = "us-east-1"
-    s3_access_key_id: str | None = Field(None, description="none: boto3's own credential chain")
+    s3_access_key_id: str | None = Field(
+        default=None, description="none: boto3's own credential chain"
+    )
     s3_secret_access_key: SecretStr = SecretStr("")
 
     clickhouse_host: str = "127.0.0.1"

@@ -34,7 +34,7 @@ def status(as_json: JsonOption = False) -> None:
 
 
 async def _migrate(*, dry_run: bool) -> list[MigrationReport]:
-    async with open_polystore(migrate=False) as polystore:
+    async with open_polystore(migrate=False, tolerant=True) as polystore:
         return await migrate_all(polystore, dry_run=dry_run)
 
 

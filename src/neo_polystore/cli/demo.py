@@ -35,8 +35,8 @@ async def _demo() -> Demo:
 def _table(found: Demo) -> Table:
     table = Table(title="Demo", title_justify="left")
     for heading in ("data type", "engine"):
-        table.add_column(heading)
-    for heading in ("written", "read back", "own client", "existing", "ms"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("written", "read", "native", "existing", "ms"):
         table.add_column(heading, justify="right")
     for line in found.lines:
         cells = (line.written, line.read_back, line.native, line.existing)

@@ -127,7 +127,7 @@ async def _limits(polystore: Polystore) -> Line:
         written=int(first.allowed),
         read_back=int(first.remaining == 1 and second.remaining == 0),
         existing=int(second.allowed and not third.allowed),
-        native=await _witness(polystore, "limits", [f"{client}:demo"]),
+        native=await _witness(polystore, "limits", [f"rate_limit:{client}:demo"]),
         milliseconds=_since(started),
     )
 

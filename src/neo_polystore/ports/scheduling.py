@@ -1,0 +1,81 @@
+"""The scheduler's books: which job is due, who runs it, how every run ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+Outcome = Literal["running", "done", "failed", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """One run of a job that this process alone holds.
+
+    `token` rises with every run of the job, so that what a job writes can be fenced by it.
+    `scheduled_for` is when it was due; a takeover of a run that was lost has the same.
+    """
+
+    job: str
+    token: int
+    holder: str
+    scheduled_for: datetime
+    forced: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """A job and its last run. `holder` is who runs it now."""
+
+    name: str
+    cron: str
+    next_run: datetime
+    holder: str | None
+    last_run: datetime | None
+    last_outcome: Outcome | None
+    last_seconds: float | None
+    last_error: str | None
+    last_result: Any
+
+
+class Ledger(Protocol):
+    """One set of books for all processes. Every time is given by the caller, in UTC."""
+
+    async def now(self) -> datetime:
+        """The server's clock, which all processes share."""
+
+    async def register(self, name: str, cron: str, next_run: datetime) -> None:
+        """Make a job known. A known one keeps when it is due, unless its rule has changed."""
+
+    async def claim(
+        self, name: str, *, holder: str, seconds: float, now: datetime, forced: bool = False
+    ) -> Firing | None:
+        """Begin a run if the job is due (or `forced`) and nobody else is at it; else None.
+
+        A run whose holder has not been heard of for its seconds is recorded as `lost`.
+        """
+
+    async def renew(self, firing: Firing, *, now: datetime) -> bool:
+        """Hold the run for its seconds from now; False where somebody else has taken over."""
+
+    async def finish(
+        self,
+        firing: Firing,
+        *,
+        now: datetime,
+        next_run: datetime,
+        seconds: float,
+        outcome: Outcome,
+        result: Any = None,
+        error: str | None = None,
+    ) -> bool:
+        """Record how a run ended and when the job is due next (a forced run leaves that as it is).
+
+        False, and nothing is recorded, where somebody else has taken over.
+        """
+
+    async def status(self) -> Sequence[JobStatus]:
+        """Every job, by name."""
