@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from neo_polystore.build import open_polystore
 from neo_polystore.embedded import Membership
@@ -17,6 +20,9 @@ from neo_polystore.pgkit.bootstrap import prepare_database
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
+from neo_polystore.stores.postgres.store import PostgresStore
+from neo_polystore.stores.redis.config import RedisConfig
+from neo_polystore.stores.s3.config import S3Config
 
 MakeDatabase = Callable[[str], Awaitable[PgConfig]]
 
@@ -65,6 +71,55 @@ async def make_database(embedded: Membership) -> MakeDatabase:
         )
 
     return make
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres(make_database: MakeDatabase) -> AsyncIterator[PostgresStore]:
+    """The relational store on a migrated database of its own, connected as the application."""
+    store = PostgresStore(await make_database("primary"))
+    await store.migrate()
+    await store.connect()
+    yield store
+    await store.close()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def redis_config(embedded: Membership) -> RedisConfig:
+    """The embedded Redis, under a namespace of its own."""
+    server = await embedded.ensure("redis")
+    return RedisConfig(
+        host=server.host,
+        port=server.port,
+        password=SecretStr(server.password),
+        namespace=f"{uuid4().hex[:8]}:",
+    )
+
+
+@pytest.fixture(scope="session")
+def s3_config() -> Iterator[S3Config]:
+    """NEO_TEST_S3_URL (`http://key:secret@host:port`), or moto's server in this process.
+
+    The smallest parts there are, so that uploads of some megabytes are cut.
+    """
+    server = None
+    url = os.environ.get("NEO_TEST_S3_URL")
+    if not url:
+        from moto.server import ThreadedMotoServer
+
+        server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        server.start()
+        host, port = server.get_host_and_port()
+        url = f"http://test:test@{host}:{port}"
+    parts = urlsplit(url)
+    yield S3Config(
+        endpoint_url=f"{parts.scheme}://{parts.hostname}:{parts.port}",
+        access_key_id=parts.username,
+        secret_access_key=SecretStr(parts.password or ""),
+        create_buckets=True,
+        part_size=5 << 20,
+    )
+    if server is not None:
+        server.stop()
 
 
 @pytest.fixture(scope="session")

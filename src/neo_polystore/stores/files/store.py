@@ -1,0 +1,101 @@
+"""A directory as a store of objects."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from neo_polystore.errors import NotFoundError, PolystoreError, UnavailableError
+from neo_polystore.objectkit.threads import finished
+from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.stores.files.config import FilesConfig
+from neo_polystore.stores.files.errors import STORE, translated
+from neo_polystore.stores.files.names import path_of
+from neo_polystore.stores.files.objects import FilesObjects
+from neo_polystore.stores.files.volume import Volume
+
+_FORMAT = "1"
+_LITTLE = 256 << 20
+
+
+class FilesStore:
+    """One directory, shared by any processes of this machine."""
+
+    name: ClassVar[str] = STORE
+    serves: ClassVar[frozenset[str]] = frozenset({"objects"})
+    features: ClassVar[frozenset[str]] = frozenset({"streaming", "checksums", "atomic-replace"})
+
+    def __init__(self, config: FilesConfig):
+        self._volume = Volume(config.directory)
+        self._ports = {"objects": FilesObjects(self._volume, config)}
+
+    async def connect(self) -> None:
+        """Make the directory where there is none, and remove what a kill left in it."""
+        with translated("connect"):
+            await finished(self._volume.open)
+
+    async def close(self) -> None:
+        """Nothing is held between calls."""
+
+    async def health(self) -> Health:
+        """Write and remove a file, and look at the free space."""
+        started = time.perf_counter()
+        try:
+            with translated("health"):
+                free = await finished(self._probe)
+        except PolystoreError as error:
+            return Health("unhealthy", detail=error.message)
+        milliseconds = (time.perf_counter() - started) * 1000
+        detail = ""
+        if free < _LITTLE:
+            detail = f"only {free >> 20} MiB are free"
+        elif milliseconds > 1000:
+            detail = f"writing a file took {milliseconds:.0f} ms"
+        return Health(
+            "degraded" if detail else "healthy",
+            _FORMAT,
+            detail,
+            milliseconds,
+            {"directory": str(self._volume.root), "free_bytes": free},
+        )
+
+    async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
+        """Nothing to do."""
+        return MigrationReport(
+            self.name, "objects", _FORMAT, not_applicable="a directory has no schema"
+        )
+
+    async def witness(self, data_type: str, keys: Sequence[str]) -> int:
+        """How many of these keys have a file, by the file system itself."""
+        objects: FilesObjects = self.port(data_type)
+
+        def exists(key: str) -> bool:
+            try:
+                return (self._volume.root / path_of(*objects.split(key))).is_file()
+            except NotFoundError:
+                return False
+
+        with translated("witness"):
+            return sum([await finished(partial(exists, key)) for key in keys])
+
+    def port(self, data_type: str) -> Any:
+        """`objects`."""
+        return self._ports[data_type]
+
+    def _probe(self) -> int:
+        if not self._volume.root.is_dir():
+            raise UnavailableError(f"{self._volume.root} does not exist", store=self.name)
+        incoming = self._volume.begin()
+        try:
+            incoming.write(b"probe")
+            os.fsync(incoming.handle)
+        finally:
+            self._volume.end(incoming)
+        space = os.statvfs(self._volume.root)
+        return space.f_bavail * space.f_frsize
+
+
+_: type[Store] = FilesStore

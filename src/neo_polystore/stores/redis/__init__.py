@@ -1,0 +1,1 @@
+"""Redis: the cache and the rate limits."""

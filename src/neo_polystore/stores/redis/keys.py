@@ -1,0 +1,127 @@
+"""Every Redis key there is: families of keys, their TTLs, and the one place that makes them.
+
+A name's parts come from outside, so they are escaped like in a URL: `%`, braces (they choose a
+cluster slot), spaces and control characters everywhere, and `:` in every part but the last.
+Different parts therefore never make the same key, and ordinary ones stay readable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from uuid import UUID
+
+from neo_polystore.errors import ConfigError, UnsupportedError
+
+_PLACE = re.compile(r"\{\w+\}")
+_UNSAFE = re.compile(r"[%{}\x00-\x20\x7f\ud800-\udfff]")
+_UNSAFE_OR_COLON = re.compile(r"[%{}:\x00-\x20\x7f\ud800-\udfff]")
+_LONGEST = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Keys of one pattern. `ttl` is in seconds."""
+
+    pattern: str
+    ttl: float
+
+    def key(self, *parts: str) -> str:
+        """The key with its placeholders filled in order."""
+        last = len(parts) - 1
+        escaped = [_escape(part, colons=place == last) for place, part in enumerate(parts)]
+        literals = _PLACE.split(self.pattern)
+        if len(literals) != len(parts) + 1:
+            raise ValueError(f"{self.pattern} takes {len(literals) - 1} parts, got {len(parts)}")
+        return "".join(a + b for a, b in zip(literals, [*escaped, ""], strict=True))
+
+
+FAMILIES: Mapping[str, Family] = {
+    # RDS-01 to RDS-06: patterns and TTLs as the specification lists them.
+    "session": Family("session:{session_id}", 3600),
+    "user": Family("user:{user_id}:profile", 300),
+    "rate_limit": Family("rate_limit:{client_id}:{endpoint}", 60),
+    "compute": Family("compute:{job_id}:result", 86400),
+    "price": Family("price:{symbol}", 10),
+    "config": Family("config:{service_name}", 600),
+    # RDS-07: TTLs by class of data; they hold where no pattern above says otherwise (D-14).
+    "user_data": Family("user_data:{key}", 600),
+    "asset_data": Family("asset_data:{key}", 300),
+    "trading": Family("trading:{key}", 60),
+    "price_data": Family("price_data:{key}", 30),
+    "analytics": Family("analytics:{key}", 1800),
+    # RDS-08: feed metadata that the oracle service reads through.
+    "oracle": Family("oracle:{feed}", 300),
+    # RDS-16: one record each, or one query. A record's key is the pattern's last parts, which
+    # are `{chain_id}:{hash}` and `{chain_id}:{address}` on chains.
+    "transaction": Family("tx:{network_id_and_hash}", 60),
+    "metrics": Family("metrics:{query_hash}", 60),
+    "document": Family("doc:{collection}:{id}", 300),
+    "network": Family("network:{chain_id}", 300),
+    "contract": Family("contract:{chain_id_and_address}", 300),
+    "wallet": Family("wallet:{tenant_id}:{chain_id_and_address}", 600),
+}
+"""By name. `rate_limit`'s TTL is the default window; each check brings its own."""
+
+
+_RECORDS: Mapping[str, str] = {
+    "accounts": "user",
+    "networks": "network",
+    "wallets": "wallet",
+    "transactions": "transaction",
+    "contracts": "contract",
+    "contract_metadata": "document",
+}
+"""The family of each data type whose records are cached by key."""
+
+
+class Keys:
+    """The families with the TTLs in force, and the namespace that stands before every key."""
+
+    def __init__(self, *, namespace: str = "", ttls: Mapping[str, float] | None = None):
+        if unknown := sorted(set(ttls or {}) - set(FAMILIES)):
+            raise ConfigError(
+                f"no key family {', '.join(unknown)}; there are {', '.join(FAMILIES)}",
+                store="redis",
+            )
+        self._namespace = namespace
+        self._families = {
+            name: replace(family, ttl=(ttls or {}).get(name, family.ttl))
+            for name, family in FAMILIES.items()
+        }
+
+    def family(self, name: str) -> Family:
+        """A family by its name in `FAMILIES`."""
+        return self._families[name]
+
+    def stored(self, key: str) -> str:
+        """The key as the server sees it."""
+        return self._namespace + key
+
+    def of_record(self, data_type: str, key: str, tenant: UUID | None) -> tuple[str, float]:
+        """Key and TTL of a record; UnsupportedError where its data type is not cached.
+
+        `user:{user_id}:profile` is prescribed to the letter and has no room for the tenant: a
+        user id belongs to one tenant only, and `wrappers.cached_entry` binds what is stored to it.
+        """
+        if data_type not in _RECORDS:
+            raise UnsupportedError(f"{data_type} have no key family", store="redis")
+        family = self.family(_RECORDS[data_type])
+        match data_type:
+            case "wallets":
+                return family.key(str(tenant or ""), key), family.ttl
+            case "contract_metadata":
+                return family.key(data_type, key), family.ttl
+            case _:
+                return family.key(key), family.ttl
+
+
+def _escape(part: str, *, colons: bool) -> str:
+    unsafe = _UNSAFE if colons else _UNSAFE_OR_COLON
+    text = unsafe.sub(lambda match: f"%{ord(match[0]):02X}", part)
+    if len(text) <= _LONGEST:
+        return text
+    digest = hashlib.sha256(part.encode(errors="surrogatepass")).hexdigest()
+    return f"{text[:64]}%~{digest}"  # "%~" comes from no escape, so no short part looks like it

@@ -1,0 +1,96 @@
+"""Redis as a store: connections, health, and the ports cache and limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from neo_polystore.errors import ConfigError, PolystoreError
+from neo_polystore.ports.store import Health, HealthStatus, MigrationReport, Store
+from neo_polystore.stores.redis.cache import RedisCache
+from neo_polystore.stores.redis.client import RedisClient
+from neo_polystore.stores.redis.config import RedisConfig
+from neo_polystore.stores.redis.limits import RedisLimits
+
+_OLDEST = (6, 2)
+_FACTS = ("used_memory", "maxmemory", "evicted_keys", "connected_clients", "aof_enabled", "role")
+
+
+class RedisStore:
+    """One Redis or Valkey server."""
+
+    name: ClassVar[str] = "redis"
+    serves: ClassVar[frozenset[str]] = frozenset({"cache", "limits"})
+    features: ClassVar[frozenset[str]] = frozenset({"ttl", "leases", "scripts"})
+
+    def __init__(self, config: RedisConfig):
+        self._client = RedisClient(config)
+        self._ports = {"cache": RedisCache(self._client), "limits": RedisLimits(self._client)}
+
+    async def connect(self) -> None:
+        """Open connections; ConfigError where the server is older than 6.2."""
+        await self._client.connect()
+        info = await self._client.run("connect", "INFO", "server")
+        if _number(_version(info)) < _OLDEST:
+            await self.close()
+            raise ConfigError(
+                f"the server is version {_version(info)}: 6.2 or later is needed", store=self.name
+            )
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._client.close()
+
+    async def health(self) -> Health:
+        """Ask for INFO. A store that was never connected tries once more."""
+        started = time.perf_counter()
+        try:
+            await self.connect()
+            info = await self._client.run("health", "INFO")
+        except PolystoreError as error:
+            return Health("unhealthy", detail=error.message)
+        milliseconds = (time.perf_counter() - started) * 1000
+        facts = {name: info[name] for name in _FACTS if name in info}
+        slow = milliseconds > 1000
+        detail = f"answered after {milliseconds:.0f} ms" if slow else ""
+        if info.get("role") == "slave":
+            detail = "the server is a replica and takes no writes"
+        status: HealthStatus = "degraded" if detail else "healthy"
+        return Health(status, _version(info), detail, milliseconds, facts)
+
+    async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
+        """Nothing to do."""
+        return MigrationReport(
+            self.name, "none", None, not_applicable="keys have no schema; scripts load themselves"
+        )
+
+    async def witness(self, data_type: str, keys: Sequence[str]) -> int:
+        """How many of these keys the server has, by a connection of its own.
+
+        `keys` are those of `ports.cache`, or `rate_limit:{client_id}:{endpoint}` for limits.
+        """
+        self.port(data_type)
+        other = RedisClient(self._client.config)
+        await other.connect()
+        try:
+            stored = [other.keys.stored(key) for key in keys]
+            return sum([await other.run("witness", "EXISTS", key) for key in stored])
+        finally:
+            await other.close()
+
+    def port(self, data_type: str) -> Any:
+        """`cache` or `limits`."""
+        return self._ports[data_type]
+
+
+def _version(info: Any) -> str:
+    """Valkey answers the version of Redis that it is compatible with beside its own."""
+    return str(info.get("valkey_version") or info["redis_version"])
+
+
+def _number(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+
+_: type[Store] = RedisStore

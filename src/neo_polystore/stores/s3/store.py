@@ -1,0 +1,104 @@
+"""S3, or a service that speaks its protocol, as a store of objects."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+from botocore.exceptions import ClientError
+
+from neo_polystore.errors import PolystoreError
+from neo_polystore.objectkit.threads import finished
+from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.stores.s3.client import S3Client, make_driver
+from neo_polystore.stores.s3.config import S3Config
+from neo_polystore.stores.s3.errors import STORE, code_of, translated
+from neo_polystore.stores.s3.objects import S3Objects
+
+
+class S3Store:
+    """One service and the buckets that the credentials reach."""
+
+    name: ClassVar[str] = STORE
+    serves: ClassVar[frozenset[str]] = frozenset({"objects"})
+    features: ClassVar[frozenset[str]] = frozenset({"streaming", "checksums", "atomic-replace"})
+
+    def __init__(self, config: S3Config):
+        self._client = S3Client(config)
+        self._ports = {"objects": S3Objects(self._client)}
+
+    async def connect(self) -> None:
+        """Make the client and see that the service answers."""
+        await self._client.connect()
+        try:
+            await self._client.run("connect", self._probe)
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._client.close()
+
+    async def health(self) -> Health:
+        """List the buckets. Being refused the list is healthy: the service knows who asks."""
+        started = time.perf_counter()
+        try:
+            await self._client.connect()
+            server, detail = await self._client.run("health", self._probe)
+        except PolystoreError as error:
+            return Health("unhealthy", detail=error.message)
+        milliseconds = (time.perf_counter() - started) * 1000
+        if milliseconds > 1000:
+            return Health("degraded", server, "slow to answer", milliseconds)
+        return Health("healthy", server, detail, milliseconds)
+
+    async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
+        """Nothing to do."""
+        return MigrationReport(self.name, "objects", None, not_applicable="objects have no schema")
+
+    async def witness(self, data_type: str, keys: Sequence[str]) -> int:
+        """How many of these keys the service has, by a client of its own."""
+        objects: S3Objects = self.port(data_type)
+        with translated("witness"):
+            driver = await finished(partial(make_driver, self._client.config))
+            try:
+                found = 0
+                for key in keys:
+                    bucket, name = objects.split(key)
+                    where = {"Bucket": self._client.bucket(bucket), "Key": name}
+                    found += await finished(partial(_exists, driver, where))
+                return found
+            finally:
+                driver.close()
+
+    def port(self, data_type: str) -> Any:
+        """`objects`."""
+        return self._ports[data_type]
+
+    def _probe(self) -> tuple[str, str]:
+        """What the server calls itself, and a remark."""
+        try:
+            answer: Any = self._client.driver.list_buckets()
+            detail = ""
+        except ClientError as error:
+            if code_of(error) != "AccessDenied":
+                raise
+            answer, detail = error.response, "may not list buckets"
+        headers = answer["ResponseMetadata"]["HTTPHeaders"]
+        return headers.get("server", "S3"), detail
+
+
+def _exists(driver: Any, where: dict[str, str]) -> bool:
+    try:
+        driver.head_object(**where)
+    except ClientError as error:
+        if code_of(error) not in ("404", "NoSuchKey", "NoSuchBucket"):
+            raise
+        return False
+    return True
+
+
+_: type[Store] = S3Store

@@ -1,0 +1,1 @@
+"""Behaviour over a port, whatever engine stands behind it."""
