@@ -165,5 +165,5 @@ class RecordsSuite:
         hostile = "'; DROP TABLE x; --"
         if self.record_type().model_fields[self.group].annotation is not str:
             pytest.skip("the group field is not text")
-        condition = parse_condition(self.record_type(), f"{self.group}={hostile}")
-        assert await port.count(Query(filters=(condition,))) == 0
+        # past the parser, which would refuse it for some fields (an address is hexadecimal)
+        assert await port.count(Query().where(self.group, hostile)) == 0

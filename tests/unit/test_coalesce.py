@@ -44,6 +44,20 @@ async def test_a_lone_caller_goes_out_at_once() -> None:
     assert work.batches == [[21]]
 
 
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_callers_that_call_again_at_once_are_never_forgotten(lanes: int) -> None:
+    work = Work()
+    work.gate.set()
+    coalescer = Coalescer(work.send, lanes=lanes)
+
+    async def caller() -> None:
+        for n in range(50):
+            assert await coalescer.call(n) == 2 * n
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(caller() for _ in range(lanes)))
+
+
 async def test_callers_that_come_while_a_batch_is_under_way_share_the_next() -> None:
     work = Work()
     coalescer = Coalescer(work.send, lanes=1)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from neo_polystore.cli.text import cell
 from neo_polystore.errors import UsageError
@@ -86,7 +87,7 @@ def table(
             min_width=min(MIN_WIDTH, longest) if names is None else None,
         )
     for row in rows:
-        shown.add_row(*row[:count])
+        shown.add_row(*map(Text, row[:count]))  # text: brackets in it are no markup
     return shown, list(wanted[count:])
 
 

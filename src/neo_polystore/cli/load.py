@@ -40,8 +40,10 @@ Owner = Annotated[
 
 
 def load(
-    data_type: Annotated[str, typer.Argument(help="What the files hold, e.g. transactions.")],
-    files: Annotated[list[Path], typer.Argument(help="The files; gzip is decompressed.")],
+    data_type: Annotated[
+        str, typer.Argument(metavar="DATA-TYPE", help="What they hold, e.g. transactions.")
+    ],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="gzip is decompressed.")],
     format_name: Annotated[
         str | None, typer.Option("--format", help="Their format, where the content does not tell.")
     ] = None,

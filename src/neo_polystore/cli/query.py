@@ -47,10 +47,14 @@ class _Asked:
 
 
 def query(
-    data_type: Annotated[str, typer.Argument(help="What to look at, e.g. transactions.")],
+    data_type: Annotated[
+        str, typer.Argument(metavar="DATA-TYPE", help="What to look at, e.g. transactions.")
+    ],
     where: Annotated[
         list[str] | None,
-        typer.Option(help="A condition: field=value, also != < <= > >= and ^= (begins with)."),
+        typer.Option(
+            metavar="FIELD=VALUE", help="A condition; also != < <= > >= and ^= (begins with)."
+        ),
     ] = None,
     since: Annotated[str | None, typer.Option(help="From this time on (ISO 8601, or 24h).")] = None,
     until: Annotated[str | None, typer.Option(help="Before this time.")] = None,

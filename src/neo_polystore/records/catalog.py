@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from neo_polystore.errors import UsageError
+from neo_polystore.errors import ConfigError, UsageError
 from neo_polystore.records.accounts import User
 from neo_polystore.records.analytics import Fact
 from neo_polystore.records.base import Record
@@ -37,7 +37,12 @@ _STATIC: tuple[type[Record], ...] = (
 @lru_cache
 def record_types() -> dict[str, type[Record]]:
     """Every data type that holds records, with its model; collections come from `mongo/`."""
-    return {model.data_type: model for model in (*_STATIC, *document_models().values())}
+    static = {model.data_type: model for model in _STATIC}
+    for name in static.keys() & document_models().keys():
+        raise ConfigError(
+            f"mongo/{name}.json: {name} is a data type already, rename the collection"
+        )
+    return static | document_models()
 
 
 def record_type(data_type: str) -> type[Record]:

@@ -2,127 +2,146 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
-import orjson
-from pydantic import ConfigDict, Field, create_model, model_validator
+from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, create_model, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ValidationError as PydanticError
 
-from neo_polystore.assets import asset
 from neo_polystore.errors import ConfigError
 from neo_polystore.ids import uuid7
-from neo_polystore.records.base import Record, Text, Utc
-
-
-@dataclass(frozen=True)
-class Collection:
-    """One file of `mongo/`: the validator, the indexes and what identifies a document.
-
-    `key` names the fields that make `_id`, joined by `:`; without them `_id` is given or made.
-    """
-
-    name: str
-    version: int
-    validator: dict[str, Any]
-    indexes: list[dict[str, Any]]
-    key: tuple[str, ...] = ()
-    time_field: str | None = None
-    text_field: str | None = None
-    retention: timedelta | None = None
-    path: Path = field(default=Path(), compare=False)
+from neo_polystore.records.base import Record, Text
+from neo_polystore.records.collections import Collection, collections
+from neo_polystore.records.rules import ID, Rule
+from neo_polystore.records.validators import check
+from neo_polystore.records.values import mapped, to_milliseconds
 
 
 class Document(Record):
-    """A document of one collection. Fields that the validator does not name are kept as given."""
+    """A document of one collection. Fields that the validator does not name are kept as given.
 
-    model_config = ConfigDict(extra="allow", populate_by_name=True)
+    A declared field that is None is absent, unless its rule allows null. Dates anywhere in it
+    are cut to milliseconds, as BSON keeps them. Everything else that a document may hold is what
+    JSON can: text, numbers of 64 bits, booleans, null, objects and arrays.
+    """
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     collection: ClassVar[Collection]
 
-    id: Text = Field(alias="_id", min_length=1, max_length=1024)
+    document_id: Text = Field(alias="_id", min_length=1)
 
     @model_validator(mode="before")
     @classmethod
-    def _make_id(cls, data: Any) -> Any:
-        """Give a document its `_id` from the collection's key fields, or a new one."""
-        if not isinstance(data, dict) or "_id" in data or "id" in data:
+    def _prepare(cls, data: Any) -> Any:
+        """Make the `_id` that is not given, and read nested dates where the validator has some."""
+        if not isinstance(data, dict):
             return data
-        parts = [data.get(name) for name in cls.collection.key]
-        if all(isinstance(part, str) for part in parts):
-            return {**data, "_id": ":".join(map(str, parts)) if parts else str(uuid7())}
-        return {**data, "_id": "?"}  # a key field is missing: its own problem says so
+        body = mapped(data, cls.collection.validator, _read_leaf)
+        if ID not in body:
+            # without the key's parts the missing ones are the problem to report, not the _id
+            body[ID] = cls.collection.derived_id(body) or str(uuid7())
+        return body
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if problems := check(self.collection, self.body()):
+            details = [
+                InitErrorDetails(
+                    type=PydanticCustomError("value_error", "{reason}", {"reason": problem.reason}),
+                    loc=tuple(problem.field.split(".")),
+                    input=None,
+                )
+                for problem in problems
+            ]
+            raise PydanticError.from_exception_data(type(self).__name__, details)
+        return self
+
+    @classmethod
+    def stored(cls, body: dict[str, Any]) -> Self:
+        """The record of a document as a store holds it, whatever the validator says by now."""
+        fields = {
+            name: value
+            for name, value in body.items()
+            if name == ID or (name in cls.model_fields and name != "document_id")
+        }
+        document = cls.model_construct(**fields)
+        # not given above: a document may have fields with the names of that method's parameters
+        if document.__pydantic_extra__ is not None:
+            rest = ((name, value) for name, value in body.items() if name not in fields)
+            document.__pydantic_extra__.update(rest)
+        return document
 
     @property
     def key(self) -> str:
         """The `_id`."""
-        return self.id
+        return self.document_id
 
     def body(self) -> dict[str, Any]:
-        """The document as stores keep it: `_id` and every field that is present."""
-        return self.model_dump(by_alias=True, exclude_none=True)
+        """The document as stores keep it: `_id` first, then every field that is present."""
+        properties = self.collection.validator.get("properties", {})
+        body = {ID: self.__dict__.get("document_id")}
+        for name, rule in properties.items():
+            value = self.__dict__.get(name)
+            if name != ID and (
+                value is not None or (name in self.model_fields_set and _null(rule))
+            ):
+                body[name] = value
+        return body | (self.__pydantic_extra__ or {})
+
+
+def _read_leaf(value: Any, rule: Rule) -> Any:
+    if isinstance(value, str) and rule.get("bsonType") == "date":
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return value
+    if isinstance(value, datetime) and value.tzinfo is not None:
+        return to_milliseconds(value)
+    return value
 
 
 _TYPES: dict[str, Any] = {
     "string": Text,
-    "date": Utc,
+    "date": Annotated[AwareDatetime, AfterValidator(to_milliseconds)],
     "bool": bool,
     "int": int,
     "long": int,
     "double": float,
+    "number": int | float,
     "object": dict[str, Any],
     "array": list[Any],
+    "null": None,
 }
 
 
 @lru_cache
-def collections() -> dict[str, Collection]:
-    """The collections of `mongo/`, by name; raises ConfigError naming a file that is not right."""
-    return {
-        found.name: found for found in map(_read_collection, sorted(asset("mongo").glob("*.json")))
-    }
-
-
-@lru_cache
 def document_models() -> dict[str, type[Document]]:
-    """A record model per collection, made from its validator."""
-    return {name: _model(collection) for name, collection in collections().items()}
+    """A record model per collection of `mongo/`, by name; ConfigError as `collections` has it."""
+    return {name: document_model(collection) for name, collection in collections().items()}
 
 
-def _read_collection(path: Path) -> Collection:
-    try:
-        data = orjson.loads(path.read_bytes())
-        days = data.get("retention_days")
-        return Collection(
-            name=data["collection"],
-            version=data["version"],
-            validator=data["validator"]["$jsonSchema"],
-            indexes=data["indexes"],
-            key=tuple(data.get("key", ())),
-            time_field=data.get("time_field"),
-            text_field=data.get("text_field"),
-            retention=timedelta(days=days) if days else None,
-            path=path,
-        )
-    except (KeyError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path}: not a collection file: {error!r}") from error
-
-
-def _model(collection: Collection) -> type[Document]:
+def document_model(collection: Collection) -> type[Document]:
+    """Make the record model of one collection from its validator."""
     required = set(collection.validator.get("required", ()))
     fields: dict[str, Any] = {}
     for name, rule in collection.validator.get("properties", {}).items():
-        if name == "_id":
+        if name == ID:
             continue
-        kind = Literal[tuple(rule["enum"])] if "enum" in rule else _TYPES[rule["bsonType"]]
-        fields[name] = (kind, ...) if name in required else (kind | None, None)
+        if name.startswith("_") or hasattr(Document, name) or name in Document.model_fields:
+            raise ConfigError(
+                f"mongo/{collection.name}.json: property {name!r} cannot be declared, records have"
+                " an attribute of that name; leave it undeclared, it is kept all the same"
+            )
+        kind = _annotation(rule)
+        fields[name] = (kind, ...) if name in required else (Union[kind, None], None)  # noqa: UP007
     model = create_model(
         "".join(part.title() for part in collection.name.split("_")),
         __base__=Document,
         __module__=__name__,
-        __doc__=f"A document of `{collection.name}`; see `mongo/{collection.path.name}`.",
+        __doc__=f"A document of `{collection.name}`. {collection.description}".strip(),
         **fields,
     )
     model.collection = collection
@@ -130,3 +149,18 @@ def _model(collection: Collection) -> type[Document]:
     model.time_field = collection.time_field
     model.text_field = collection.text_field
     return model
+
+
+def _annotation(rule: Rule) -> Any:
+    """The Python type of a declared field; one that may be None has no order and no one type."""
+    declared = rule.get("bsonType")
+    if "enum" in rule and _null(rule) is False:
+        return Literal[tuple(rule["enum"])]
+    if isinstance(declared, str):
+        return _TYPES[declared]
+    return Union[(*(_TYPES[name] for name in declared), None)] if declared else Any | None
+
+
+def _null(rule: Rule) -> bool:
+    declared = rule.get("bsonType", ())
+    return "null" in (declared if isinstance(declared, list) else [declared])

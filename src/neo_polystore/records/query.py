@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import orjson
 from pydantic import TypeAdapter
@@ -112,6 +112,23 @@ def check_orderable(record: type[Record], name: str) -> None:
         )
 
 
+def check_limit(query: Query) -> None:
+    """Raise UsageError unless the query's limit is between 1 and MAX_LIMIT."""
+    if not 0 < query.limit <= MAX_LIMIT:
+        raise UsageError(f"limit must be between 1 and {MAX_LIMIT}, got {query.limit}")
+
+
+def check_numeric(record: type[Record], name: str) -> None:
+    """Raise UsageError unless the field exists and is a number."""
+    check_field(record, name)
+    info = record.model_fields.get(name)
+    annotation: Any = info.annotation if info else str
+    schema = TypeAdapter(annotation).json_schema()
+    kinds = {schema.get("type"), *(item.get("type") for item in schema.get("anyOf", []))}
+    if not kinds & {"integer", "number"}:
+        raise UsageError(f"{record.data_type}.{name} is no number, it cannot be summed")
+
+
 @lru_cache
 def orderable_fields(record: type[Record]) -> tuple[str, ...]:
     """The fields that are never absent and have an order of their own."""
@@ -164,21 +181,17 @@ def _adapter(record: type[Record], name: str) -> TypeAdapter[Any]:
             return TypeAdapter(str)
         names = ", ".join(n for n, i in record.model_fields.items() if i.exclude is not True)
         raise UsageError(f"{record.data_type} has no field {name!r}; it has {names}")
+    if record.model_config.get("extra") == "allow" and (path or _is_list(info.annotation)):
+        # the engine asks the collection's validator what lies there; an item of a list is enough
+        return TypeAdapter(str)
     if path:
         if get_origin(_bare(info.annotation)) is not dict and _bare(info.annotation) is not dict:
             raise UsageError(f"{record.data_type}.{head} has no parts: {name!r} does not exist")
         return TypeAdapter(str)
-    annotation = info.annotation
-    if info.metadata:
-        for extra in info.metadata:
-            annotation = _annotate(annotation, extra)
+    annotation: Any = info.annotation
+    for constraint in info.metadata:
+        annotation = Annotated[annotation, constraint]
     return TypeAdapter(annotation)
-
-
-def _annotate(annotation: Any, extra: Any) -> Any:
-    from typing import Annotated
-
-    return Annotated[annotation, extra]
 
 
 def _coerce(adapter: TypeAdapter[Any], record: type[Record], name: str, raw: str) -> Any:
@@ -197,6 +210,10 @@ def _bare(annotation: Any) -> Any:
     if hasattr(annotation, "__metadata__"):
         return _bare(annotation.__origin__)
     return annotation
+
+
+def _is_list(annotation: Any) -> bool:
+    return list in (get_origin(_bare(annotation)), _bare(annotation))
 
 
 def _is_optional(annotation: Any) -> bool:

@@ -1,0 +1,1 @@
+"""Documents in PostgreSQL JSONB: the same collections and validators as in MongoDB."""

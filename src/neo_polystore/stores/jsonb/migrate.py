@@ -1,0 +1,127 @@
+"""Brings the tables to what the collection files say, one runner at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import asyncpg
+import orjson
+
+from neo_polystore.pgkit.database import Connection, PgConfig
+from neo_polystore.pgkit.errors import translated
+from neo_polystore.ports.store import MigrationReport
+from neo_polystore.records.collections import Collection
+from neo_polystore.stores.jsonb.sql import SCHEMA, identifier
+from neo_polystore.stores.jsonb.tables import COMPILER, LEDGER, index_statements, table_statements
+
+STORE = "jsonb"
+
+
+async def migrate(
+    config: PgConfig, collections: Sequence[Collection], *, dry_run: bool
+) -> MigrationReport:
+    """Apply the files that are newer than what is applied, all of them or none; see `Store`."""
+    async with translated(STORE, "migrate"):
+        connection: Connection = await asyncpg.connect(**config.connect_arguments(as_owner=True))
+        try:
+            report = await _report(connection, collections)
+            if dry_run or not report.pending:
+                return report
+            # one runner at a time: the lock ends with this connection, however that ends. It is
+            # taken before the transaction begins: a session that is in one goes on believing
+            # that what another has made meanwhile is not there
+            await connection.execute("SELECT pg_advisory_lock(hashtext('neo-polystore:documents'))")
+            before = await _report(connection, collections)
+            async with connection.transaction():
+                await connection.execute(LEDGER)
+                trigrams = await _trigrams(connection)
+                for collection in collections:
+                    if _revision(collection) in before.pending:
+                        await _apply(connection, collection, config.user, trigrams)
+            report = await _report(connection, collections)
+            report.applied.extend(before.pending)
+            return report
+        finally:
+            await connection.close()
+
+
+async def _report(connection: Connection, collections: Sequence[Collection]) -> MigrationReport:
+    present = await connection.fetchval(f"SELECT to_regclass('{SCHEMA}._collections')")
+    rows = await connection.fetch(f"SELECT * FROM {SCHEMA}._collections") if present else []
+    applied = {row["collection"]: row for row in rows}
+    pending, problems = [], []
+    for collection in collections:
+        row = applied.get(collection.name)
+        file = f"mongo/{collection.name}.json"
+        if row is None or row["version"] < collection.version or row["compiler"] < COMPILER:
+            pending.append(_revision(collection))
+        elif row["version"] > collection.version:
+            problems.append(f"{file} has version {collection.version}, {row['version']} is applied")
+        elif row["checksum"] != checksum(collection):
+            problems.append(f"{file} has changed since it was applied: raise its version")
+    current = [f"{row['collection']} {row['version']}" for row in rows]
+    return MigrationReport(
+        store=STORE,
+        target="documents",
+        current=", ".join(sorted(current)) or None,
+        pending=pending,
+        problems=problems,
+    )
+
+
+def _revision(collection: Collection) -> str:
+    return f"{collection.name} {collection.version}"
+
+
+def checksum(collection: Collection) -> str:
+    """SHA-256 of what the tables are compiled from: validator and indexes."""
+    content = {
+        "validator": collection.validator,
+        "indexes": [index.model_dump() for index in collection.indexes],
+    }
+    return hashlib.sha256(orjson.dumps(content, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+async def _apply(
+    connection: Connection, collection: Collection, application: str, trigrams: str | None
+) -> None:
+    for statement in table_statements(collection, application=application):
+        await connection.execute(statement)
+    text = await connection.fetchval(
+        f"SELECT indexes::text FROM {SCHEMA}._collections WHERE collection = $1", collection.name
+    )
+    held: dict[str, str] = orjson.loads(text or "{}")
+    wanted = index_statements(collection, trigrams=trigrams)
+    for name, statement in held.items():
+        if wanted.get(name) != statement:
+            await connection.execute(f"DROP INDEX IF EXISTS {SCHEMA}.{identifier(name)}")
+    for name, statement in wanted.items():
+        if held.get(name) != statement:
+            await connection.execute(statement)
+    await connection.execute(
+        f"INSERT INTO {SCHEMA}._collections (collection, version, checksum, compiler, indexes)"
+        " VALUES ($1, $2, $3, $4, $5::text::jsonb) ON CONFLICT (collection) DO UPDATE SET version = $2,"
+        " checksum = $3, compiler = $4, indexes = EXCLUDED.indexes, applied_at = now()",
+        collection.name,
+        collection.version,
+        checksum(collection),
+        COMPILER,
+        orjson.dumps(wanted).decode(),
+    )
+
+
+async def _trigrams(connection: Connection) -> str | None:
+    """The schema of pg_trgm, made where the server lets an owner make it; None without it."""
+    schema = (
+        "SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace"
+        " WHERE e.extname = 'pg_trgm'"
+    )
+    if (found := await connection.fetchval(schema)) is None:
+        try:
+            async with connection.transaction():
+                await connection.execute("CREATE EXTENSION pg_trgm")
+        except asyncpg.PostgresError:
+            return None  # searches then read the whole collection
+        found = await connection.fetchval(schema)
+    return str(found)

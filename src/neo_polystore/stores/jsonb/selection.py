@@ -1,0 +1,115 @@
+"""Conditions on documents as SQL: typed columns where fields are declared, JSON paths elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from neo_polystore.errors import UnsupportedError
+from neo_polystore.pgkit.select import COMPARE, Bind, Column, Selection
+from neo_polystore.records.conditions import Condition, condition_of, place_in
+from neo_polystore.records.documents import Document
+from neo_polystore.records.query import Filter
+from neo_polystore.records.rules import ID, Place, item_rule, place_of
+from neo_polystore.stores.jsonb.encoding import date_text
+from neo_polystore.stores.jsonb.sql import DATE_MARK, column, member, table
+
+
+@dataclass(frozen=True)
+class DocumentSelection(Selection):
+    """A collection's table. Any path can be asked for; `columns` holds the declared scalars."""
+
+    def expression(self, field: str) -> str:
+        """The typed SQL of a declared scalar."""
+        found = column(place_in(self.document, field))
+        if found is None:
+            raise UnsupportedError(f"{self.record.data_type}.{field} is no declared single value")
+        return found.sql
+
+    @property
+    def document(self) -> type[Document]:
+        """The record model, as what it is."""
+        return self.record  # type: ignore[return-value]
+
+    def condition(self, item: Filter, bind: Bind) -> str:
+        """The SQL of one filter; every path and value is a parameter or a declared name."""
+        asked = condition_of(self.document, item)
+        found = column(asked.place)
+        return _by_column(asked, found, bind) if found else _by_path(asked, bind)
+
+    def selected(self) -> str:
+        """Whole documents."""
+        return "_id, body"
+
+    def searched(self, field: str) -> str:
+        """The text in the database's own collation: letter case is not C's to know."""
+        return f"({member((field,), text=True)})"
+
+
+def selection(record: type[Document]) -> DocumentSelection:
+    """The selection of one collection."""
+    key = Column("_id", "text")
+    validator = record.collection.validator
+    columns = {"document_id": key}
+    for name in validator.get("properties", {}):
+        if name != ID and (found := column(place_of(validator, name))):
+            columns[name] = found
+    return DocumentSelection(record, table(record.collection.name), columns, (key,))
+
+
+def _by_column(asked: Condition, found: Column, bind: Bind) -> str:
+    if not asked.values:
+        return f"{found.sql} IS {'NOT ' if asked.operator == 'ne' else ''}NULL"
+    [value] = asked.values
+    place = bind(date_text(value) if isinstance(value, datetime) else value)
+    if asked.operator == "prefix":
+        return f"starts_with({found.sql}, {place})"
+    if asked.operator == "ne":
+        return f"{found.sql} IS DISTINCT FROM {place}"
+    return f"{found.sql} {'=' if asked.operator == 'eq' else COMPARE[asked.operator]} {place}"
+
+
+def _by_path(asked: Condition, bind: Bind) -> str:
+    """A condition by SQL/JSON path: lax mode enters arrays and compares like types only."""
+    exists = " OR ".join(_exists(asked, value, bind) for value in asked.values)
+    if not asked.values:
+        path = f'{json_path(asked.place.path)}.type() ? (@ != "null")'
+        exists = f"body @? {bind(path)}::text::jsonpath"
+        return f"NOT ({exists})" if asked.operator == "eq" else exists
+    return f"NOT coalesce({exists}, false)" if asked.operator == "ne" else exists
+
+
+def _exists(asked: Condition, value: Any, bind: Bind) -> str:
+    place = asked.place
+    if asked.operator in ("eq", "ne") and place.named and place.bson_type == "array":
+        # the form that a GIN index on the array serves
+        return f"{member(place.path)} @> {bind(_contained(place, value))}"
+    path = json_path(place.path)
+    if isinstance(value, datetime):
+        path += "" if place.kind == "date" else "." + _json(DATE_MARK)
+        value = date_text(value)
+    if asked.operator == "prefix":
+        test = f"@ starts with {_json(value)}"
+    else:
+        test = f"@ {COMPARE.get(asked.operator, '==')} {_json(value)}"
+    return f"body @? {bind(f'{path} ? ({test})')}::text::jsonpath"
+
+
+def _contained(place: Place, value: Any) -> Any:
+    """The item that an array must contain, as the array stores it."""
+    if isinstance(value, datetime):
+        text = date_text(value)
+        return [text if item_rule(place.rule).get("bsonType") == "date" else {DATE_MARK: text}]
+    return [value]
+
+
+def json_path(path: tuple[str, ...]) -> str:
+    """The SQL/JSON path of a field path."""
+    return "$" + "".join("." + _json(step) for step in path)
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value).decode()

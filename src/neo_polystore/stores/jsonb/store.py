@@ -1,0 +1,70 @@
+"""The engine `jsonb`: collections as PostgreSQL tables, kept to their files by triggers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import asyncpg
+
+from neo_polystore.pgkit.database import Database, PgConfig
+from neo_polystore.pgkit.health import probe
+from neo_polystore.ports.documents import Documents
+from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.records.collections import collections
+from neo_polystore.records.documents import Document, document_models
+from neo_polystore.stores.jsonb.documents import JsonbDocuments
+from neo_polystore.stores.jsonb.migrate import STORE, migrate
+from neo_polystore.stores.jsonb.sql import table
+
+
+class JsonbStore:
+    """Documents in one PostgreSQL database, in the schema `documents`.
+
+    `models` replaces the collections of `mongo/` by others.
+    """
+
+    name: ClassVar[str] = STORE
+    serves: ClassVar[frozenset[str]] = frozenset(collections())
+    features: ClassVar[frozenset[str]] = frozenset(
+        {"validators", "unique-indexes", "text-search", "transactions"}
+    )
+
+    def __init__(self, config: PgConfig, *, models: Mapping[str, type[Document]] | None = None):
+        self.database = Database(config, store=self.name)
+        self._models = document_models() if models is None else models
+
+    async def connect(self) -> None:
+        """Open the pool."""
+        await self.database.connect()
+
+    async def close(self) -> None:
+        """Close the pool."""
+        await self.database.close()
+
+    async def health(self) -> Health:
+        """Ask the server for its version."""
+        return await probe(self.database)
+
+    async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
+        """Bring tables, triggers and indexes to what the collection files say."""
+        found = [model.collection for model in self._models.values()]
+        return await migrate(self.database.config, found, dry_run=dry_run)
+
+    async def witness(self, data_type: str, keys: Sequence[str]) -> int:
+        """How many of these `_id`s a connection of its own finds in the collection's table."""
+        name = table(self._models[data_type].collection.name)
+        async with self.database.translated("witness"):
+            connection = await asyncpg.connect(**self.database.config.connect_arguments())
+            try:
+                sql = f"SELECT count(*) FROM {name} WHERE _id = ANY($1)"
+                return int(await connection.fetchval(sql, list(keys)))
+            finally:
+                await connection.close()
+
+    def port(self, data_type: str) -> Documents:
+        """One collection."""
+        return JsonbDocuments(self.database, self._models[data_type])
+
+
+_: type[Store] = JsonbStore

@@ -1,0 +1,1 @@
+"""Documents in MongoDB, through PyMongo's own asyncio API."""

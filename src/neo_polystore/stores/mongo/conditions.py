@@ -1,0 +1,70 @@
+"""Queries as MongoDB filters: values only under typed operators, field names only checked ones."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from neo_polystore.errors import UsageError
+from neo_polystore.records.conditions import condition_of, place_in
+from neo_polystore.records.documents import Document
+from neo_polystore.records.query import Filter, Operator, Query
+
+Conditions = dict[str, Any]
+
+_OPERATORS: dict[Operator, str] = {
+    "eq": "$eq",
+    "lt": "$lt",
+    "le": "$lte",
+    "gt": "$gt",
+    "ge": "$gte",
+}
+
+
+def conditions(record: type[Document], query: Query) -> Conditions:
+    """The filter for a query's conditions, times and words; {} for all documents."""
+    filters = list(query.filters)
+    bounds: tuple[tuple[Any, Operator], ...] = ((query.since, "ge"), (query.until, "lt"))
+    for bound, operator in bounds:
+        if bound is not None:
+            if record.time_field is None:
+                raise UsageError(f"{record.data_type} have no time to select by")
+            filters.append(Filter(record.time_field, operator, bound))
+    parts = [_condition(record, item) for item in filters]
+    if query.text is not None:
+        parts += _words(record, query.text)
+    return {"$and": parts} if parts else {}
+
+
+def path_of(record: type[Document], field: str) -> str:
+    """The path of a field as MongoDB writes it; UsageError where there can be none."""
+    return ".".join(place_in(record, field).path)
+
+
+def _condition(record: type[Document], item: Filter) -> Conditions:
+    asked = condition_of(record, item)
+    path = ".".join(asked.place.path)
+    if not asked.values:
+        return {path: {"$eq" if asked.operator == "eq" else "$ne": None}}
+    if asked.operator == "ne":
+        return {"$nor": [{path: {"$eq": value}} for value in asked.values]}
+    if asked.operator == "prefix":
+        # no options: case counts, and "." in the text is only a dot
+        return {path: {"$regex": "^" + re.escape(asked.values[0])}}
+    compare = _OPERATORS[asked.operator]
+    parts: list[Conditions] = [{path: {compare: value}} for value in asked.values]
+    return parts[0] if len(parts) == 1 else {"$or": parts}
+
+
+def _words(record: type[Document], text: str) -> list[Conditions]:
+    """All words, whole, in any letter case; a text index would stem them and ignore some."""
+    if record.text_field is None:
+        raise UsageError(f"{record.data_type} have no text to search")
+    words = re.findall(r"\w+", text.lower())
+    if not words:
+        raise UsageError(f"no word to search for in {text!r}")
+    edge = r"[^\p{L}\p{N}_]"
+    return [
+        {record.text_field: {"$regex": f"(^|{edge}){word}({edge}|$)", "$options": "i"}}
+        for word in words
+    ]

@@ -1,0 +1,154 @@
+"""One collection in MongoDB: idempotent batches, typed queries, the stored document as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Self
+
+from bson.decimal128 import Decimal128
+from bson.int64 import Int64
+from pymongo.asynchronous.collection import AsyncCollection
+
+from neo_polystore.errors import NotFoundError
+from neo_polystore.records.batch import last_by_key
+from neo_polystore.records.conditions import place_in, sort_values
+from neo_polystore.records.documents import Document
+from neo_polystore.records.query import Query, check_limit, check_numeric
+from neo_polystore.records.results import Page, Rejection, Written
+from neo_polystore.records.rules import ID
+from neo_polystore.records.scope import Scope
+from neo_polystore.records.validators import check
+from neo_polystore.records.values import is_text
+from neo_polystore.stores.mongo import writing
+from neo_polystore.stores.mongo.conditions import conditions, path_of
+from neo_polystore.stores.mongo.errors import STORE, translated
+from neo_polystore.stores.mongo.pages import continued, cursor_of, sort_of
+
+
+class MongoDocuments:
+    """The port of one collection; see `ports.documents`."""
+
+    def __init__(self, target: AsyncCollection[dict[str, Any]], record: type[Document]):
+        self.target = target
+        self.document = record
+
+    @property
+    def record(self) -> type[Document]:
+        """The record model."""
+        return self.document
+
+    def within(self, scope: Scope) -> Self:
+        """This port: no tenant owns a collection."""
+        return self
+
+    async def write(self, records: Sequence[Document]) -> Written:
+        """Store a batch. Each document is atomic; the server has no order between them."""
+        collection = self.document.collection
+        good: list[Document] = []
+        rejected: list[Rejection] = []
+        places: dict[str, int] = {}
+        for index, record in enumerate(records):
+            if problems := check(collection, record.body()):
+                rejected += [Rejection(index, p.field, p.reason) for p in problems[:1]]
+            else:
+                good.append(record)
+                places[record.key] = index
+        last, written = last_by_key(good)
+        written.rejected = rejected
+        if last:
+            bodies = [record.body() for record in last.values()]
+            async with translated(f"{collection.name}.write"):
+                written += await writing.write(self.target, collection, bodies, places)
+        written.rejected.sort(key=lambda rejection: rejection.index)
+        return written
+
+    async def native(self, key: str) -> dict[str, Any]:
+        """The document as the driver reads it; raises NotFoundError."""
+        found = None
+        async with translated(f"{self.document.data_type}.get"):
+            if is_text(key):
+                found = await self.target.find_one({ID: {"$eq": key}})
+        if found is None:
+            data_type = self.document.data_type
+            raise NotFoundError(f"no {data_type} record with key {key!r}", store=STORE)
+        return found
+
+    async def get(self, key: str) -> Document:
+        """The document with this `_id`; raises NotFoundError."""
+        return self._record(await self.native(key))
+
+    def _record(self, body: dict[str, Any]) -> Document:
+        return self.document.stored({**_plain(body), ID: str(body[ID])})
+
+    async def find(self, query: Query) -> Page[Document]:
+        """One page; see `ports.records`."""
+        check_limit(query)
+        wanted = conditions(self.document, query)
+        if beyond := continued(self.document, query):
+            wanted = {"$and": [wanted, beyond]} if wanted else beyond
+        sort = sort_of(self.document, query)
+        async with translated(f"{self.document.data_type}.find"):
+            found = await self.target.find(wanted).sort(sort).limit(query.limit + 1).to_list()
+        more = len(found) > query.limit
+        found = found[: query.limit]
+        after = cursor_of(self.document, query, found[-1]) if more else None
+        return Page([self._record(body) for body in found], after)
+
+    async def count(self, query: Query) -> int:
+        """How many documents satisfy the conditions."""
+        wanted = conditions(self.document, query)
+        async with translated(f"{self.document.data_type}.count"):
+            return await self.target.count_documents(wanted)
+
+    async def sum(self, query: Query, field: str) -> int | Decimal | float:
+        """The sum of a declared number, exact for int and long."""
+        check_numeric(self.document, field)
+        exact = place_in(self.document, field).kind == "int"
+        value = f"${path_of(self.document, field)}"
+        # a sum of longs turns into a double when it passes 64 bits
+        summed = {"$toDecimal": value} if exact else value
+        rows = await self._aggregate(
+            "sum", query, {"$group": {"_id": None, "total": {"$sum": summed}}}
+        )
+        total = rows[0]["total"] if rows else 0
+        if isinstance(total, Decimal128):
+            return int(total.to_decimal())
+        return int(total) if exact else float(total)
+
+    async def distinct(self, query: Query, field: str) -> list[Any]:
+        """The different values at a field or path, items of arrays one by one."""
+        steps = path_of(self.document, field).split(".")
+        # arrays on the way are entered like the one at the end; what is no array passes
+        paths = ["$" + ".".join(steps[: end + 1]) for end in range(len(steps))]
+        rows = await self._aggregate(
+            "distinct",
+            query,
+            *({"$unwind": path} for path in paths),
+            {"$group": {"_id": paths[-1]}},
+        )
+        return sort_values([_plain(row["_id"]) for row in rows if row["_id"] is not None])
+
+    async def _aggregate(
+        self, operation: str, query: Query, *stages: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        wanted = conditions(self.document, query)
+        async with translated(f"{self.document.data_type}.{operation}"):
+            cursor = await self.target.aggregate([{"$match": wanted}, *stages], allowDiskUse=True)
+            return await cursor.to_list()
+
+
+def _plain(value: Any) -> Any:
+    """The driver's values as Python's own."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return int(value) if isinstance(value, Int64) else value
+
+
+if TYPE_CHECKING:
+    from neo_polystore.ports.documents import Documents
+
+    def _is_port(port: MongoDocuments) -> Documents:
+        return port

@@ -1,0 +1,115 @@
+"""Creates collections, validators and indexes where they differ from the collection files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pymongo import errors as driver
+from pymongo.asynchronous.database import AsyncDatabase
+
+from neo_polystore.ports.store import MigrationReport
+from neo_polystore.records.collections import Collection, Index
+from neo_polystore.stores.mongo.errors import INDEX_DIFFERS, NAMESPACE_EXISTS, STORE
+
+Database = AsyncDatabase[dict[str, Any]]
+
+
+async def migrate(
+    database: Database, collections: Sequence[Collection], *, dry_run: bool
+) -> MigrationReport:
+    """Compare what the server has with the files, and make it so; see `Store.migrate`.
+
+    The server itself is the record of what is applied, so this may run at any time, from any
+    number of processes. Indexes that no file names are left alone.
+    """
+    present = {
+        info["name"]: info.get("options", {}) async for info in await database.list_collections()
+    }
+    pending: list[str] = []
+    for collection in collections:
+        pending += await _differences(database, collection, present.get(collection.name))
+    applied = []
+    if not dry_run:
+        for collection in collections:
+            wanted = {step for step in pending if step.split(".")[0] == collection.name}
+            await _apply(database, collection, wanted)
+        applied, pending = pending, []
+    versions = [f"{c.name} {c.version}" for c in collections]
+    return MigrationReport(
+        store=STORE,
+        target=database.name,
+        current=None if pending else ", ".join(versions),
+        applied=applied,
+        pending=pending,
+    )
+
+
+def _validation(collection: Collection) -> dict[str, Any]:
+    return {
+        "validator": {"$jsonSchema": collection.validator},
+        "validationLevel": "strict",
+        "validationAction": "error",
+    }
+
+
+async def _differences(
+    database: Database, collection: Collection, options: dict[str, Any] | None
+) -> list[str]:
+    """What this collection lacks: `<name>.validator` and `<name>.<index>` for each index."""
+    steps = []
+    if options is None or any(
+        options.get(name, default) != wanted
+        for (name, wanted), default in zip(
+            # the server leaves out what is at its default
+            _validation(collection).items(),
+            (None, "strict", "error"),
+            strict=True,
+        )
+    ):
+        steps.append(f"{collection.name}.validator")
+    held = {} if options is None else await database[collection.name].index_information()
+    steps += [
+        f"{collection.name}.{index.name}"
+        for index in collection.indexes
+        if not _is_held(index, held.get(index.name))
+    ]
+    return steps
+
+
+def _is_held(index: Index, held: Any) -> bool:
+    if held is None:
+        return False
+    if "weights" in held:  # how a text index shows the fields that it searches
+        names = {name for name, direction in index.keys if direction == "text"}
+        return names == set(held["weights"])
+    keys = [(name, int(direction)) for name, direction in held["key"]]
+    return keys == list(index.keys) and bool(held.get("unique")) == index.unique
+
+
+async def _apply(database: Database, collection: Collection, steps: set[str]) -> None:
+    if f"{collection.name}.validator" in steps:
+        try:
+            await database.create_collection(
+                collection.name, check_exists=False, **_validation(collection)
+            )
+        except driver.OperationFailure as error:
+            if error.code != NAMESPACE_EXISTS:
+                raise
+            await database.command("collMod", collection.name, **_validation(collection))
+    for index in collection.indexes:
+        if f"{collection.name}.{index.name}" in steps:
+            await _make_index(database, collection.name, index)
+
+
+async def _make_index(database: Database, name: str, index: Index) -> None:
+    keys: list[tuple[str, Any]] = list(index.keys)
+    options = {"name": index.name, "unique": True} if index.unique else {"name": index.name}
+    try:
+        await database[name].create_index(keys, **options)
+    except driver.OperationFailure as error:
+        if error.code not in INDEX_DIFFERS:
+            raise
+        # an earlier version of the file had other fields under this name
+        await database[name].drop_index(index.name)
+        await database[name].create_index(keys, **options)

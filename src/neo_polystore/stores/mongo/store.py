@@ -1,0 +1,124 @@
+"""The engine `mongo`: collections in one MongoDB database, majority-acknowledged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from time import perf_counter
+from typing import Any, ClassVar
+
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
+
+from neo_polystore.errors import PolystoreError, UnavailableError
+from neo_polystore.ports.documents import Documents
+from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.records.collections import collections
+from neo_polystore.records.documents import Document, document_models
+from neo_polystore.records.rules import ID
+from neo_polystore.stores.mongo.config import MongoConfig
+from neo_polystore.stores.mongo.documents import MongoDocuments
+from neo_polystore.stores.mongo.errors import STORE, translated
+from neo_polystore.stores.mongo.migrate import migrate
+
+DEGRADED_MILLISECONDS = 1000.0
+
+
+class MongoStore:
+    """Documents in MongoDB 6 or later. Writes wait for a majority, reads see nothing less.
+
+    `models` replaces the collections of `mongo/` by others.
+    """
+
+    name: ClassVar[str] = STORE
+    serves: ClassVar[frozenset[str]] = frozenset(collections())
+    features: ClassVar[frozenset[str]] = frozenset({"validators", "unique-indexes", "text-search"})
+
+    def __init__(self, config: MongoConfig, *, models: Mapping[str, type[Document]] | None = None):
+        self.config = config
+        self._models = document_models() if models is None else models
+        self._client: AsyncMongoClient[dict[str, Any]] | None = None
+
+    async def connect(self) -> None:
+        """Open the client and reach the server once; raises UnavailableError."""
+        if self._client is not None:
+            return
+        async with translated("connect"):
+            client = self._new_client()
+            try:
+                await client.admin.command("ping")
+            except BaseException:
+                await client.close()
+                raise
+        self._client = client
+
+    def _new_client(self) -> AsyncMongoClient[dict[str, Any]]:
+        milliseconds = int(self.config.connect_timeout * 1000)
+        return AsyncMongoClient(
+            self.config.url.get_secret_value(),
+            connectTimeoutMS=milliseconds,
+            serverSelectionTimeoutMS=milliseconds,
+            socketTimeoutMS=int(self.config.command_timeout * 1000),
+            maxPoolSize=self.config.max_connections,
+            retryWrites=True,
+            retryReads=True,
+            appname="neo-polystore",
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    @property
+    def database(self) -> AsyncDatabase[dict[str, Any]]:
+        """The database; UnavailableError before `connect` and after `close`."""
+        if self._client is None:
+            raise UnavailableError("not connected", store=self.name)
+        return self._client.get_database(
+            self.config.database,
+            codec_options=CodecOptions(tz_aware=True, tzinfo=UTC),
+            read_preference=ReadPreference.PRIMARY,
+            write_concern=WriteConcern(w="majority"),
+            read_concern=ReadConcern("majority"),
+        )
+
+    async def health(self) -> Health:
+        """Ask the server for its version; connects first where that has not succeeded yet."""
+        started = perf_counter()
+        try:
+            await self.connect()
+            async with translated("health"):
+                answer = await self.database.client.admin.command("buildInfo")
+        except PolystoreError as error:
+            return Health("unhealthy", detail=str(error))
+        elapsed = (perf_counter() - started) * 1000
+        slow = elapsed > DEGRADED_MILLISECONDS
+        return Health(
+            "degraded" if slow else "healthy",
+            version=f"MongoDB {answer.get('version')}",
+            detail=f"answered after {elapsed:.0f} ms" if slow else "",
+            milliseconds=elapsed,
+        )
+
+    async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
+        """Bring collections, validators and indexes to what the collection files say."""
+        found = [model.collection for model in self._models.values()]
+        async with translated("migrate"):
+            return await migrate(self.database, found, dry_run=dry_run)
+
+    async def witness(self, data_type: str, keys: Sequence[str]) -> int:
+        """How many of these `_id`s a client of its own finds in the collection."""
+        async with translated("witness"), self._new_client() as client:
+            target = client[self.config.database][data_type]
+            return await target.count_documents({ID: {"$in": list(keys)}})
+
+    def port(self, data_type: str) -> Documents:
+        """One collection."""
+        return MongoDocuments(self.database[data_type], self._models[data_type])
+
+
+_: type[Store] = MongoStore
