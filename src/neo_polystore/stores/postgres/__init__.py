@@ -1,0 +1,1 @@
+"""The relational engine: accounts, chains, wallets, transactions, contracts, sealed blobs."""
