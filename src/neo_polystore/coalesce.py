@@ -91,7 +91,6 @@ class Coalescer(Generic[Item, Answer]):
             if len(self._running) < self._lanes:
                 lane = asyncio.create_task(self._drain())
                 self._running.add(lane)
-                lane.add_done_callback(self._running.discard)
             return await waiting.answer
         finally:
             self._room.release()
@@ -114,19 +113,27 @@ class Coalescer(Generic[Item, Answer]):
 
     async def _drain(self) -> None:
         """One lane: send batch after batch until nobody waits."""
-        while batch := self._next_batch():
-            self.counts.batches += 1
-            self.counts.items += len(batch)
-            try:
-                answers = await self._send([waiting.item for waiting in batch])
-            except BaseException as error:
-                for waiting in batch:
-                    _settle(waiting.answer, error)
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                for waiting, answer in zip(batch, answers, strict=True):
-                    _settle(waiting.answer, answer)
+        try:
+            while batch := self._next_batch():
+                self.counts.batches += 1
+                self.counts.items += len(batch)
+                await self._carry(batch)
+        finally:
+            # in the same step that found the queue empty: a caller who was answered just now may
+            # call again before any callback of this task runs, and must not take it for a lane
+            self._running.discard(asyncio.current_task())
+
+    async def _carry(self, batch: list[_Waiting[Item, Answer]]) -> None:
+        try:
+            answers = await self._send([waiting.item for waiting in batch])
+        except BaseException as error:
+            for waiting in batch:
+                _settle(waiting.answer, error)
+            if not isinstance(error, Exception):
+                raise
+        else:
+            for waiting, answer in zip(batch, answers, strict=True):
+                _settle(waiting.answer, answer)
 
     def _next_batch(self) -> list[_Waiting[Item, Answer]]:
         batch: list[_Waiting[Item, Answer]] = []

@@ -60,7 +60,9 @@ class Settings(BaseSettings):
         default="neo_owner", description="role that owns the schema and migrates"
     )
     postgres_owner_password: SecretStr = SecretStr("")
-    postgres_relay: str = Field("neo_relay", description="role of relay and scheduler")
+    postgres_relay: str = Field(
+        default="neo_relay", description="role of relay and scheduler"
+    )
     postgres_relay_password: SecretStr = SecretStr("")
     postgres_sslmode: str = Field(
         default="prefer", description="disable, prefer, require, verify-full, ..."

@@ -22,6 +22,8 @@ from neo_polystore.embedded.values import EmbeddedError
 
 SETTINGS = {
     "max_connections": "200",
+    # a query over many daily partitions locks each of them
+    "max_locks_per_transaction": "256",
     "wal_level": "replica",
     "max_wal_senders": "10",
     "shared_buffers": "256MB",
