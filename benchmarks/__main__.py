@@ -38,17 +38,17 @@ async def _run(name: str) -> Report:
 
 def _table(report: Report) -> Table:
     table = Table(title=f"{report.name} (ratio above 1: ours is better)", title_justify="left")
-    for heading in ("comparison", "ours", "reference", "unit", "reference is", "ratio", "runs"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("comparison", "ratio", "ours", "reference", "unit"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("reference is", overflow="fold")
     for row in report.comparisons:
         table.add_row(
             row.name,
+            f"{row.ratio:.2f}",
             f"{row.ours:,.1f}",
             f"{row.reference:,.1f}",
             row.unit,
-            row.reference_is,
-            f"{row.ratio:.2f}",
-            str(row.runs),
+            f"{row.reference_is} (median of {row.runs} runs)",
         )
     return table
 

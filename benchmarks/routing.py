@@ -149,7 +149,7 @@ async def _single_write(
         ours=ours,
         reference=reference,
         reference_is="asyncpg, one prepared INSERT per record",
-        unit="microseconds",
+        unit="µs",
         lower_is_better=True,
     )
 
@@ -210,6 +210,6 @@ async def _point_read(
         ours=ours,
         reference=reference,
         reference_is="asyncpg, prepared SELECT on one connection",
-        unit="microseconds",
+        unit="µs",
         lower_is_better=True,
     )
