@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import suppress
 from typing import Annotated
 
 import typer
@@ -41,7 +42,8 @@ def serve(
     err.print(f"  API docs  http://{shown}:{port}/docs")
     err.print(f"  health    http://{shown}:{port}/health")
     err.print("Ctrl-C stops it.")
-    server.run()
+    with suppress(KeyboardInterrupt):  # uvicorn has shut down by then; Ctrl-C is the way to stop
+        server.run()
     if settings.neo_profile == "embedded":
         err.print(f"Stopped. The data is in {settings.neo_data_dir}")
     if not server.started:

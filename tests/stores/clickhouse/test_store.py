@@ -194,6 +194,8 @@ async def test_acknowledged_facts_survive_a_kill_of_the_engine(
         os.kill(victim, signal.SIGKILL)
         with pytest.raises(UnavailableError):
             await loading
+        while (status(data_dir).servers or {})["clickhouse"].pid in (victim, None):
+            await asyncio.sleep(0.01)  # until then `ensure` may still answer for the killed one
         await membership.ensure("clickhouse")
         port = store.port("analytics")
         assert await store.witness("analytics", [fact.key for fact in acknowledged]) == len(
