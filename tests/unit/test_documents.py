@@ -82,6 +82,12 @@ def test_the_validator_takes_every_record_that_the_model_makes(body: dict[str, A
         assert check(AUDIT.collection, record.body()) == []
 
 
+@given(st.dictionaries(names, values, max_size=3), values)
+def test_records_survive_the_way_to_json_and_back(changes: dict[str, Any], value: Any) -> None:
+    record = AUDIT.parse(entry(changes=changes, open=value))
+    assert AUDIT.model_validate_json(record.model_dump_json(by_alias=True)).body() == record.body()
+
+
 @given(st.dictionaries(names, values, max_size=5))
 def test_documents_survive_the_way_to_jsonb_and_back(body: dict[str, Any]) -> None:
     rule = READINGS_RULE

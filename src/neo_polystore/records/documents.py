@@ -6,7 +6,15 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self, Union
 
-from pydantic import AfterValidator, AwareDatetime, ConfigDict, Field, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    create_model,
+    model_validator,
+)
 from pydantic_core import InitErrorDetails, PydanticCustomError
 from pydantic_core import ValidationError as PydanticError
 
@@ -16,7 +24,16 @@ from neo_polystore.records.base import Record, Text
 from neo_polystore.records.collections import Collection, collections
 from neo_polystore.records.rules import ID, Rule
 from neo_polystore.records.validators import check
-from neo_polystore.records.values import mapped, to_milliseconds
+from neo_polystore.records.values import DATE_MARK, mapped, marked, to_milliseconds
+
+
+def _write_leaf(value: Any, rule: Rule) -> Any:
+    return marked(value, rule) if isinstance(value, datetime) else value
+
+
+def _written(rule: Rule) -> PlainSerializer:
+    """How a value with others in it becomes JSON, so that it is read back as the same value."""
+    return PlainSerializer(lambda value: mapped(value, rule, _write_leaf), when_used="json")
 
 
 class Document(Record):
@@ -24,12 +41,15 @@ class Document(Record):
 
     A declared field that is None is absent, unless its rule allows null. Dates anywhere in it
     are cut to milliseconds, as BSON keeps them. Everything else that a document may hold is what
-    JSON can: text, numbers of 64 bits, booleans, null, objects and arrays.
+    JSON can: text, numbers of 64 bits, booleans, null, objects and arrays. As JSON, a date that
+    nobody declared is `{"$date": text}`, and is read back from that.
     """
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     collection: ClassVar[Collection]
+
+    __pydantic_extra__: dict[str, Annotated[Any, _written({})]]
 
     document_id: Text = Field(alias="_id", min_length=1)
 
@@ -93,9 +113,10 @@ class Document(Record):
 
 
 def _read_leaf(value: Any, rule: Rule) -> Any:
-    if isinstance(value, str) and rule.get("bsonType") == "date":
+    text = value.get(DATE_MARK) if isinstance(value, dict) else value
+    if isinstance(text, str) and (text is not value or rule.get("bsonType") == "date"):
         try:
-            value = datetime.fromisoformat(value)
+            value = datetime.fromisoformat(text)
         except ValueError:
             return value
     if isinstance(value, datetime) and value.tzinfo is not None:
@@ -156,6 +177,8 @@ def _annotation(rule: Rule) -> Any:
     declared = rule.get("bsonType")
     if "enum" in rule and _null(rule) is False:
         return Literal[tuple(rule["enum"])]
+    if declared in ("object", "array"):
+        return Annotated[_TYPES[declared], _written(rule)]
     if isinstance(declared, str):
         return _TYPES[declared]
     return Union[(*(_TYPES[name] for name in declared), None)] if declared else Any | None

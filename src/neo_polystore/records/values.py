@@ -15,6 +15,9 @@ MAX_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 100
 """How deep objects and arrays may nest."""
 
+DATE_MARK = "$date"
+"""In JSON, a date that nobody declared is `{"$date": text}`; no field name starts with $."""
+
 INT32, INT64 = 2**31, 2**63
 
 
@@ -24,9 +27,25 @@ def to_milliseconds(value: datetime) -> datetime:
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
 
+def date_text(value: datetime) -> str:
+    """`2026-01-31T12:00:00.000Z`: always 24 characters, so that text order is time order."""
+    return to_milliseconds(value).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def marked(value: datetime, rule: Rule) -> str | dict[str, str]:
+    """A date in JSON: plain text where one is declared, marked anywhere else."""
+    text = date_text(value)
+    return text if rule.get("bsonType") == "date" else {DATE_MARK: text}
+
+
 def mapped(value: Any, rule: Rule, leaf: Callable[[Any, Rule], Any]) -> Any:
-    """The value with every scalar in it replaced by `leaf(scalar, the rule declared for it)`."""
+    """The value with every scalar in it replaced by `leaf(scalar, the rule declared for it)`.
+
+    A marked date counts as one scalar.
+    """
     if isinstance(value, dict):
+        if len(value) == 1 and DATE_MARK in value:
+            return leaf(value, rule)
         return {name: mapped(item, member_rule(rule, name), leaf) for name, item in value.items()}
     if isinstance(value, list):
         inner = item_rule(rule)

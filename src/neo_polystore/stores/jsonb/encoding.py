@@ -7,14 +7,8 @@ from typing import Any
 
 import orjson
 
-from neo_polystore.records.rules import Rule, item_rule, member_rule
-from neo_polystore.records.values import mapped, to_milliseconds
-from neo_polystore.stores.jsonb.sql import DATE_MARK
-
-
-def date_text(value: datetime) -> str:
-    """`2026-01-31T12:00:00.000Z`: always 24 characters."""
-    return to_milliseconds(value).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+from neo_polystore.records.rules import Rule
+from neo_polystore.records.values import DATE_MARK, mapped, marked
 
 
 def encode(body: dict[str, Any], rule: Rule) -> str:
@@ -24,8 +18,7 @@ def encode(body: dict[str, Any], rule: Rule) -> str:
 
 def _encode_leaf(value: Any, rule: Rule) -> Any:
     if isinstance(value, datetime):
-        text = date_text(value)
-        return text if rule.get("bsonType") == "date" else {DATE_MARK: text}
+        return marked(value, rule)
     if isinstance(value, float) and abs(value) >= 1e16:
         # jsonb keeps the digits after the point but no exponent: only they tell it from an integer
         return orjson.Fragment(f"{value:.1f}")
@@ -34,13 +27,12 @@ def _encode_leaf(value: Any, rule: Rule) -> Any:
 
 def decode(value: Any, rule: Rule) -> Any:
     """The document of a JSONB value."""
+    return mapped(value, rule, _decode_leaf)
+
+
+def _decode_leaf(value: Any, rule: Rule) -> Any:
     if isinstance(value, dict):
-        if DATE_MARK in value and len(value) == 1:
-            return _date(value[DATE_MARK])
-        return {name: decode(item, member_rule(rule, name)) for name, item in value.items()}
-    if isinstance(value, list):
-        inner = item_rule(rule)
-        return [decode(item, inner) for item in value]
+        return _date(value[DATE_MARK])
     return _date(value) if rule.get("bsonType") == "date" else value
 
 

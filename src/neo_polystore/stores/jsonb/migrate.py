@@ -101,8 +101,9 @@ async def _apply(
             await connection.execute(statement)
     await connection.execute(
         f"INSERT INTO {SCHEMA}._collections (collection, version, checksum, compiler, indexes)"
-        " VALUES ($1, $2, $3, $4, $5::text::jsonb) ON CONFLICT (collection) DO UPDATE SET version = $2,"
-        " checksum = $3, compiler = $4, indexes = EXCLUDED.indexes, applied_at = now()",
+        " VALUES ($1, $2, $3, $4, $5::text::jsonb) ON CONFLICT (collection)"
+        " DO UPDATE SET version = $2, checksum = $3, compiler = $4, indexes = EXCLUDED.indexes,"
+        " applied_at = now()",
         collection.name,
         collection.version,
         checksum(collection),

@@ -10,7 +10,8 @@ import orjson
 
 from neo_polystore.records.collections import Collection
 from neo_polystore.records.rules import ID, Rule, item_rule
-from neo_polystore.stores.jsonb.sql import DATE_MARK, DATE_PATTERN, literal
+from neo_polystore.records.values import DATE_MARK
+from neo_polystore.stores.jsonb.sql import DATE_PATTERN, literal
 
 
 def problem_case(collection: Collection) -> str:

@@ -14,8 +14,8 @@ from neo_polystore.records.conditions import Condition, condition_of, place_in
 from neo_polystore.records.documents import Document
 from neo_polystore.records.query import Filter
 from neo_polystore.records.rules import ID, Place, item_rule, place_of
-from neo_polystore.stores.jsonb.encoding import date_text
-from neo_polystore.stores.jsonb.sql import DATE_MARK, column, member, table
+from neo_polystore.records.values import DATE_MARK, date_text, marked
+from neo_polystore.stores.jsonb.sql import column, member, table
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,7 @@ def _exists(asked: Condition, value: Any, bind: Bind) -> str:
 def _contained(place: Place, value: Any) -> Any:
     """The item that an array must contain, as the array stores it."""
     if isinstance(value, datetime):
-        text = date_text(value)
-        return [text if item_rule(place.rule).get("bsonType") == "date" else {DATE_MARK: text}]
+        return [marked(value, item_rule(place.rule))]
     return [value]
 
 

@@ -12,9 +12,6 @@ DATE_PATTERN = (
 )
 """A declared date: ISO 8601, UTC, fixed width, so that text order is time order."""
 
-DATE_MARK = "$date"
-"""A date that nobody declared is `{"$date": text}`; no other field name starts with $."""
-
 
 def identifier(name: str) -> str:
     """A quoted SQL identifier."""
