@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neo_polystore.loaders.base import BadRecord, Item, Loaded, LoadOptions
-from neo_polystore.loaders.pipeline import plan, read_job
+from neo_polystore.loaders.jobs import plan, read_job
 from neo_polystore.records.base import Record
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -39,7 +39,19 @@ def test_a_narrow_terminal_shows_the_most_telling_columns() -> None:
     lines, missing = draw(50)
     assert "hash" in lines[1]
     assert "value" in lines[1]
-    assert missing[-1] == "to_address"
+    assert missing[-1] == "from_address"
+
+
+def test_a_number_is_shown_whole_or_not_at_all() -> None:
+    for width in range(30, 120):
+        lines, missing = draw(width)
+        assert "value" in missing or str(TRANSACTION.value) in lines[3]
+
+
+def test_columns_without_any_value_are_left_out() -> None:
+    lines, missing = draw(300)
+    assert "to_address" not in lines[1]
+    assert missing == []
 
 
 def test_a_wide_terminal_shows_them_all_uncut() -> None:

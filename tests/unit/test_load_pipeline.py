@@ -12,7 +12,8 @@ import pytest
 from neo_polystore.errors import UnavailableError
 from neo_polystore.loaders import pipeline
 from neo_polystore.loaders.base import LoadOptions
-from neo_polystore.loaders.pipeline import LoadReport, Rejected, plan, run_jobs
+from neo_polystore.loaders.jobs import plan, read_job
+from neo_polystore.loaders.pipeline import LoadReport, Rejected, run_jobs
 from neo_polystore.records.results import Rejection, Written
 
 OPTIONS = LoadOptions(chain_id=1, service="api", system="app")
@@ -150,7 +151,7 @@ async def test_reading_goes_on_while_the_store_writes(
     jobs = plan("metrics", [path], OPTIONS)
     reader_went_on = asyncio.Event()
     loop = asyncio.get_running_loop()
-    read = pipeline.read_job
+    read = read_job
 
     def watched(*arguments: Any) -> Any:
         for item in read(*arguments):

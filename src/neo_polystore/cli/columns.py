@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -66,37 +68,60 @@ def table(
 ) -> tuple[Table, list[str]]:
     """The table and the columns that found no room in it.
 
-    On a terminal, columns and ends of values are left out where there is no room for them; of
-    columns that were asked for by name nothing is.
+    On a terminal, columns without a value, and columns and ends of values that there is no room
+    for are left out; of columns that were asked for by name nothing is.
     """
-    wanted = names or TELLING.get(model.data_type) or tuple(model.model_fields)[:MANY]
-    rows = [[cell(value_of(record, name)) for name in wanted] for record in records]
-    count = len(wanted)
+    wanted = list(names or TELLING.get(model.data_type) or tuple(model.model_fields)[:MANY])
+    cells = {name: [cell(value_of(record, name)) for record in records] for name in wanted}
+    widths: dict[str, int | None] = dict.fromkeys(wanted)
     if names is None and console.is_terminal:
-        count = _how_many(wanted, rows, console.width)
+        filled = [name for name in wanted if any(cells[name])] or wanted
+        longest = {name: max(map(cell_len, (name, *cells[name]))) for name in filled}
+        least = {
+            name: length if _is_whole(records, name) else min(MIN_WIDTH, length)
+            for name, length in longest.items()
+        }
+        widths = {**_fit(longest, least, console.width)}
     shown = Table()
-    for index, name in enumerate(wanted[:count]):
-        numeric = all(isinstance(value_of(r, name), int | float | None) for r in records)
-        flag = any(isinstance(value_of(r, name), bool) for r in records)
-        longest = max(map(cell_len, (name, *(row[index] for row in rows))))
+    for name, width in widths.items():
         shown.add_column(
             name,
-            justify="right" if numeric and not flag else "left",
+            justify="right" if _is_number(records, name) else "left",
             no_wrap=names is None,
-            overflow="ellipsis" if names is None else "fold",
-            min_width=min(MIN_WIDTH, longest) if names is None else None,
+            overflow="fold" if names else "ellipsis",
+            width=width,
         )
-    for row in rows:
-        shown.add_row(*map(Text, row[:count]))  # text: brackets in it are no markup
-    return shown, list(wanted[count:])
+    for index in range(len(records)):
+        # as texts: brackets in them are no markup
+        shown.add_row(*(Text(cells[name][index]) for name in widths))
+    return shown, [name for name in wanted if name not in widths and any(cells[name])]
 
 
-def _how_many(names: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> int:
-    """How many columns, from the first on, fit with a readable width each."""
+def _is_number(records: Sequence[Record], name: str) -> bool:
+    values = [value_of(record, name) for record in records]
+    return all(
+        value is None or (isinstance(value, int | float | Decimal) and not isinstance(value, bool))
+        for value in values
+    )
+
+
+def _is_whole(records: Sequence[Record], name: str) -> bool:
+    """Whether it would mislead to cut the values: a number without its last digits is another."""
+    values = [value_of(record, name) for record in records]
+    return any(isinstance(value, int | float | Decimal | datetime) for value in values)
+
+
+def _fit(longest: dict[str, int], least: dict[str, int], width: int) -> dict[str, int]:
+    """As many columns as fit, from the first on, and their widths: the first ones grow first."""
+    widths: dict[str, int] = {}
     room = width - 1
-    for index, name in enumerate(names):
-        longest = max([cell_len(name), *(cell_len(row[index]) for row in rows)])
-        room -= min(MIN_WIDTH, longest) + 3
-        if room < 0:
-            return max(index, 1)
-    return len(names)
+    for name in longest:
+        if widths and room < least[name] + 3:
+            break
+        widths[name] = max(min(least[name], room - 3), 1)
+        room -= widths[name] + 3
+    for name in widths:
+        more = max(min(room, longest[name] - widths[name]), 0)
+        widths[name] += more
+        room -= more
+    return widths

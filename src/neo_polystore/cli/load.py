@@ -21,7 +21,8 @@ from neo_polystore.cli.output import JsonOption, console, err, fail, print_json,
 from neo_polystore.cli.text import printable
 from neo_polystore.errors import PolystoreError, UsageError
 from neo_polystore.loaders.base import LoadOptions
-from neo_polystore.loaders.pipeline import Job, LoadReport, Write, plan, run_jobs
+from neo_polystore.loaders.jobs import Job, plan
+from neo_polystore.loaders.pipeline import LoadReport, Write, run_jobs
 from neo_polystore.polystore import Polystore
 from neo_polystore.records.base import Address, problems_of
 from neo_polystore.records.query import Query
@@ -152,9 +153,12 @@ def _show(report: LoadReport) -> None:
         table.add_column(
             heading, overflow="fold", justify="right" if heading == "record" else "left"
         )
+    previous = None
     for item in report.rejected[:SHOWN_REJECTIONS]:
-        cells = (item.file, str(item.record), item.field, item.reason)
+        file = "" if item.file == previous else item.file  # a long path is told once
+        cells = (file, str(item.record), item.field, item.reason)
         table.add_row(*(escape(printable(cell)) for cell in cells))
+        previous = item.file
     console.print(table)
     if (more := len(report.rejected) - SHOWN_REJECTIONS) > 0:
         console.print(f"... and {more:,} more; --json shows all of them.")

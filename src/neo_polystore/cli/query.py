@@ -205,4 +205,4 @@ def _show(page: Page[Record], model: type[Record], chosen: tuple[str, ...] | Non
     if missing:
         err.print(f"[dim]not shown: {', '.join(missing)} (choose with --fields)[/dim]")
     if page.next is not None:
-        err.print(f"[dim]more with --after {escape(page.next)}[/dim]")
+        err.print(f"[dim]more with --after {escape(page.next)}[/dim]", soft_wrap=True)

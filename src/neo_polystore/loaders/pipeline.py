@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from neo_polystore.errors import UsageError
 from neo_polystore.loaders.base import BadRecord, Item, Loaded, LoadOptions
-from neo_polystore.loaders.formats import Format, detect, format_named, formats_of
-from neo_polystore.loaders.source import FileProblem, Source
+from neo_polystore.loaders.jobs import Job, read_job
 from neo_polystore.records.results import Written
 
 Write = Callable[[Sequence[Any]], Awaitable[Written]]
@@ -58,82 +57,8 @@ class LoadReport:
     rejected: list[Rejected] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One file to load and the format that it has; `problem` where it cannot be loaded at all."""
-
-    source: Source
-    size: int = 0
-    format: Format | None = None
-    problem: FileProblem | None = None
-
-
 Read = tuple[str, Item]
 """The file that an item came from, and the item."""
-
-
-def plan(
-    data_type: str, paths: Sequence[Path], options: LoadOptions, *, format_name: str | None = None
-) -> list[Job]:
-    """Look at every file before anything is loaded.
-
-    Raises UsageError for an unknown data type or format, and where an option is missing that one
-    of the files needs. A file that cannot be loaded is no error here: its job says why.
-    """
-    wanted = format_named(data_type, format_name) if format_name else None
-    formats_of(data_type)
-    _check_options(data_type, paths, options)
-    jobs = [_look_at(data_type, path, wanted) for path in paths]
-    for job in jobs:
-        for name in job.format.needs if job.format else ():
-            if getattr(options, name) is None:
-                option = "--" + name.replace("_", "-")
-                raise UsageError(f"{data_type} in {job.source.path} need {option}")
-    return jobs
-
-
-def _check_options(data_type: str, paths: Sequence[Path], options: LoadOptions) -> None:
-    if options.encoding is not None:
-        try:
-            "".encode(options.encoding)
-        except (LookupError, ValueError):
-            raise UsageError(
-                f"--encoding: there is no text encoding {options.encoding!r}"
-            ) from None
-    if data_type == "contract_metadata" and options.address is not None:
-        if options.network is None:
-            raise UsageError("--address needs --network: an address is one on some network")
-        if len(paths) > 1:
-            raise UsageError("--address names one contract: load one file at a time")
-
-
-def _look_at(data_type: str, path: Path, wanted: Format | None) -> Job:
-    source = Source(path)
-    try:
-        source.check()
-        found = detect(data_type, source)
-        return Job(source, source.size(), wanted or found)
-    except FileProblem as problem:
-        if wanted and problem.field == "format":
-            return Job(source, source.size(), wanted)
-        return Job(source, problem=problem)
-
-
-def read_job(job: Job, options: LoadOptions) -> Iterator[Item]:
-    """Every record of one file; whatever is wrong with the file is the last item. Never raises."""
-    last = 0
-    try:
-        if job.problem is not None:
-            raise job.problem
-        if job.format is not None:
-            for item in job.format.load(job.source, options):
-                last = item.number
-                yield item
-    except FileProblem as problem:
-        number = problem.number
-        if number is None:
-            number = last + 1 if last else 0
-        yield BadRecord(number, problem.field, problem.reason)
 
 
 async def run_jobs(
@@ -151,9 +76,10 @@ async def run_jobs(
     """
     report = LoadReport()
     reader = _Reader(jobs, options, BATCH_RECORDS.get(data_type, _OTHER_RECORDS))
-    async for batch in _ahead(reader):
-        await _store(batch, write, report)
-        progress(reader.position())
+    async with aclosing(_ahead(reader)) as batches:
+        async for batch in batches:
+            await _store(batch, write, report)
+            progress(reader.position())
     return report
 
 
@@ -196,7 +122,7 @@ def _printable(path: Path) -> str:
     return str(path).encode(errors="replace").decode()
 
 
-async def _ahead(reader: _Reader) -> AsyncIterator[list[Read]]:
+async def _ahead(reader: _Reader) -> AsyncGenerator[list[Read], None]:
     """The reader's batches, the next one being read while the caller works on this one."""
     reading = asyncio.create_task(asyncio.to_thread(reader.batch))
     try:
