@@ -10,10 +10,13 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import routing
+from benchmarks import relational, routing
 from benchmarks.runner import Report
 
-BENCHMARKS: dict[str, Callable[[], Awaitable[Report]]] = {"routing": routing.run}
+BENCHMARKS: dict[str, Callable[[], Awaitable[Report]]] = {
+    "relational": relational.run,
+    "routing": routing.run,
+}
 
 
 def main() -> None:

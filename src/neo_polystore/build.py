@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
-from neo_polystore.errors import ConfigError, PolystoreError
+from neo_polystore.errors import ConfigError, PolystoreError, UnsafeRoleError
 from neo_polystore.polystore import Polystore
+from neo_polystore.ports.outbox import Outbox
+from neo_polystore.ports.relational import Operational
 from neo_polystore.ports.store import Store
 from neo_polystore.registry import engine_class
 from neo_polystore.routing import Route, RoutingTable, load_routing
 from neo_polystore.settings import Settings
 from neo_polystore.wrappers.cached import cached
+from neo_polystore.wrappers.spooled import spooled
 
 Addresses = EmbeddedAddresses | ServerAddresses
+
+SPOOLED = frozenset({"audit_logs"})
+"""What the outbox takes while its own store is away."""
 
 
 @asynccontextmanager
@@ -32,7 +38,8 @@ async def open_polystore(
     `data_types` opens only the stores that these need (a command that reads transactions starts
     no ClickHouse). `migrate` brings their schemas up to date first: by default in the embedded
     profile only, because a server's schema is changed on purpose. `tolerant` starts with the
-    stores that can be reached; the others stay unhealthy until a later probe reaches them.
+    stores that can be reached; the others stay unhealthy until a later probe reaches them. A role
+    that row-level security does not bind is tolerated in no case.
 
     Raises ConfigError for a routing table that cannot be served (with the fix) and
     UnavailableError where a store cannot be reached.
@@ -98,6 +105,8 @@ async def _migrated(store: Store, tolerant: bool) -> None:
 async def _connected(store: Store, tolerant: bool) -> None:
     try:
         await store.connect()
+    except UnsafeRoleError:
+        raise
     except PolystoreError:
         if not tolerant:
             raise
@@ -114,9 +123,20 @@ async def _each(work: Iterable[Any]) -> list[Any]:
 
 def _ports(routes: list[Route], stores: dict[str, Store], *, caching: bool) -> dict[str, Any]:
     ports: dict[str, Any] = {}
+    outbox = _outbox(stores)
     for route in routes:
         port = stores[route.primary].port(route.data_type)
         if route.cache and caching:
             port = cached(route.data_type, port, stores[route.cache].port("cache"))
+        if outbox is not None and route.data_type in SPOOLED:
+            port = spooled(route.data_type, port, outbox)
         ports[route.data_type] = port
     return ports
+
+
+def _outbox(stores: dict[str, Store]) -> Outbox | None:
+    """The outbox, where a store that has one is open."""
+    for store in stores.values():
+        if "outbox" in store.features:
+            return cast(Operational, store).outbox
+    return None

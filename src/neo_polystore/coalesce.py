@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from neo_polystore.errors import UnavailableError
@@ -24,32 +25,38 @@ Send = Callable[[list[Item]], Awaitable[Sequence[Answer | BaseException]]]
 
 @dataclass(slots=True)
 class Counts:
-    """What a coalescer has done: `items / batches` is how much it saved."""
+    """What a coalescer has done: `items / batches` is how much it saved.
+
+    `waiting` is the weight that is held now, `refused` the calls that found no room in time.
+    """
 
     items: int = 0
     batches: int = 0
     refused: int = 0
+    waiting: int = 0
 
 
-@dataclass(slots=True)
 class _Waiting(Generic[Item, Answer]):
-    item: Item
-    weight: int
-    answer: asyncio.Future[Answer] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    __slots__ = ("answer", "item", "weight")
+
+    def __init__(self, item: Item, weight: int, answer: asyncio.Future[Answer]):
+        self.item = item
+        self.weight = weight
+        self.answer = answer
 
 
 class Coalescer(Generic[Item, Answer]):
     """Turns concurrent `call(item)` into batches for `send`.
 
     Up to `lanes` batches are under way at a time, each of at most `max_weight` (an item heavier
-    than that goes alone). Each caller gets his own answer or exception, after his batch has
-    ended. Items are sent in the order in which they came, but batches of different lanes may
-    overtake each other. Belongs to one event loop.
+    than that goes alone) and of items of one `group` only. Groups take turns. Each caller gets
+    his own answer or exception, after his batch has ended. Items of a group are sent in the
+    order in which they came, but batches of different lanes may overtake each other. Belongs to
+    one event loop.
 
-    At most `max_waiting` calls are held; further ones wait up to `patience` seconds for room and
-    are then refused with UnavailableError, so that memory does not grow with the backlog.
+    At most `max_waiting` of weight is held. Further calls, as many again, wait up to `patience`
+    seconds for room; whoever waits longer, and all beyond, are refused with UnavailableError, so
+    that memory does not grow with the backlog.
     """
 
     def __init__(
@@ -59,6 +66,7 @@ class Coalescer(Generic[Item, Answer]):
         lanes: int = 2,
         max_weight: int = 128,
         weigh: Callable[[Item], int] = lambda item: 1,
+        group: Callable[[Item], Hashable] = lambda item: None,
         max_waiting: int = 10_000,
         patience: float = 5.0,
     ):
@@ -66,62 +74,92 @@ class Coalescer(Generic[Item, Answer]):
         self._lanes = lanes
         self._max_weight = max_weight
         self._weigh = weigh
-        self._patience = patience
-        self._room = asyncio.Semaphore(max_waiting)
-        self._queue: deque[_Waiting[Item, Answer]] = deque()
-        self._running: set[asyncio.Task[None]] = set()
+        self._group = group
+        self._room = _Room(max_waiting, patience)
+        self._queues: dict[Hashable, deque[_Waiting[Item, Answer]]] = {}
+        self._running: set[object] = set()  # the lanes in use, by their tasks
+        self._ended: asyncio.Event | None = None
         self._closed = False
-        self.counts = Counts()
+        self._counts = Counts()
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far."""
+        self._counts.refused = self._room.refused
+        self._counts.waiting = self._room.held
+        return self._counts
 
     async def call(self, item: Item) -> Answer:
         """The answer for one item, after the batch that held it.
 
-        A caller who is cancelled while he waits is taken out of the queue; once his batch is on
-        its way the work is done all the same.
+        A caller who is cancelled while he waits is taken out of the queue. Once his batch is on
+        its way the work is done all the same, unless it is his alone, which is cancelled.
         """
+        weight = self._weigh(item)
         if self._closed:
-            raise UnavailableError("closing: no more calls are taken")
-        if self._room.locked():
-            await self._wait_for_room()
-        else:
-            await self._room.acquire()
+            raise _closing()
+        if not self._room.enter(weight):
+            await self._room.wait(weight)
         try:
-            waiting: _Waiting[Item, Answer] = _Waiting(item, self._weigh(item))
-            self._queue.append(waiting)
-            if len(self._running) < self._lanes:
-                lane = asyncio.create_task(self._drain())
-                self._running.add(lane)
-            return await waiting.answer
+            if self._closed:
+                raise _closing()
+            if not self._running and not self._queues:
+                return await self._alone(item)
+            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            waiting = _Waiting(item, weight, answer)
+            group = self._group(item)
+            queue = self._queues.get(group)
+            if queue is None:
+                self._queues[group] = deque((waiting,))
+            else:
+                queue.append(waiting)
+            self._start_lanes()
+            return await answer
         finally:
-            self._room.release()
+            self._room.leave(weight)
 
     async def close(self) -> None:
         """Take no more calls; return when everything that was taken has been answered."""
         self._closed = True
-        while self._running:
-            await asyncio.wait(set(self._running))
+        while self._running or self._queues:
+            self._ended = asyncio.Event()
+            await self._ended.wait()
 
-    async def _wait_for_room(self) -> None:
+    async def _alone(self, item: Item) -> Answer:
+        """A batch of one from the caller's own task: nobody is there to share with."""
+        lane = object()
+        self._running.add(lane)
+        self._counts.batches += 1
+        self._counts.items += 1
         try:
-            async with asyncio.timeout(self._patience):
-                await self._room.acquire()
-        except TimeoutError:
-            self.counts.refused += 1
-            raise UnavailableError(
-                f"too many calls are waiting (none was served for {self._patience:g} s): try later"
-            ) from None
+            [answer] = await self._send([item])
+        finally:
+            self._leave(lane)
+            self._start_lanes()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    def _start_lanes(self) -> None:
+        if self._queues and len(self._running) < self._lanes:
+            self._running.add(asyncio.create_task(self._drain()))
+
+    def _leave(self, lane: object) -> None:
+        self._running.discard(lane)
+        if not self._running and self._ended is not None:
+            self._ended.set()
 
     async def _drain(self) -> None:
         """One lane: send batch after batch until nobody waits."""
         try:
             while batch := self._next_batch():
-                self.counts.batches += 1
-                self.counts.items += len(batch)
+                self._counts.batches += 1
+                self._counts.items += len(batch)
                 await self._carry(batch)
         finally:
             # in the same step that found the queue empty: a caller who was answered just now may
             # call again before any callback of this task runs, and must not take it for a lane
-            self._running.discard(asyncio.current_task())
+            self._leave(asyncio.current_task())
 
     async def _carry(self, batch: list[_Waiting[Item, Answer]]) -> None:
         try:
@@ -137,13 +175,82 @@ class Coalescer(Generic[Item, Answer]):
 
     def _next_batch(self) -> list[_Waiting[Item, Answer]]:
         batch: list[_Waiting[Item, Answer]] = []
-        room = self._max_weight
-        while self._queue and (not batch or self._queue[0].weight <= room):
-            waiting = self._queue.popleft()
-            if not waiting.answer.cancelled():
-                batch.append(waiting)
-                room -= waiting.weight
+        while self._queues and not batch:
+            group, queue = next(iter(self._queues.items()))
+            room = self._max_weight
+            while queue and (not batch or queue[0].weight <= room):
+                waiting = queue.popleft()
+                if not waiting.answer.cancelled():
+                    batch.append(waiting)
+                    room -= waiting.weight
+            del self._queues[group]
+            if queue:
+                self._queues[group] = queue  # behind the others
         return batch
+
+
+class _Room:
+    """Bounds what is held, by weight; who finds no room waits in line, and not for ever."""
+
+    def __init__(self, limit: int, patience: float):
+        self._limit = limit
+        self._patience = patience
+        self._outside: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.held = 0
+        self.refused = 0
+
+    def enter(self, weight: int) -> bool:
+        """Take room where there is some and nobody waits for it; whatever is alone has room."""
+        if self._outside or (self.held and self.held + weight > self._limit):
+            return False
+        self.held += weight
+        return True
+
+    async def wait(self, weight: int) -> None:
+        """Take room when it is one's turn; raises UnavailableError."""
+        if len(self._outside) >= self._limit:
+            self.refused += 1
+            raise UnavailableError("too many calls are waiting: try later")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outside.append((weight, turn))
+        try:
+            async with asyncio.timeout(self._patience):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                self.leave(weight)  # room was given in the very moment in which we gave up
+            else:
+                with suppress(ValueError):
+                    self._outside.remove((weight, turn))
+                self._admit()  # who stood behind may be lighter
+            if not isinstance(error, TimeoutError):
+                raise
+            self.refused += 1
+            raise UnavailableError(
+                f"too many calls are waiting (no room within {self._patience:g} s): try later"
+            ) from None
+
+    def leave(self, weight: int) -> None:
+        """Give room back, to whoever stands first in line."""
+        self.held -= weight
+        if self._outside:
+            self._admit()
+
+    def _admit(self) -> None:
+        while self._outside:
+            weight, turn = self._outside[0]
+            if turn.done():  # cancelled: nobody stands here any more
+                self._outside.popleft()
+                continue
+            if self.held and self.held + weight > self._limit:
+                return
+            self._outside.popleft()
+            self.held += weight
+            turn.set_result(None)
+
+
+def _closing() -> UnavailableError:
+    return UnavailableError("closing: no more calls are taken")
 
 
 def _settle(future: asyncio.Future[Answer], answer: Answer | BaseException) -> None:

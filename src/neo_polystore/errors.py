@@ -30,6 +30,10 @@ class ConfigError(PolystoreError):
     exit_code = 2
 
 
+class UnsafeRoleError(ConfigError):
+    """The database role would pass by row-level security; nothing may be served as it."""
+
+
 class UsageError(PolystoreError):
     """The caller asked for something that does not exist: a field, an option, a data type."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import time
 from uuid import UUID, uuid5
 
@@ -15,13 +15,15 @@ SYSTEM_USER = UUID("00000000-0000-7000-8000-000000000002")
 """Stands for the platform where a record needs a user and no person acted."""
 
 
+_VERSION_AND_VARIANT = 0x7 << 76 | 0b10 << 62
+_RANDOM = 0xFFF << 64 | (1 << 62) - 1
+
+
 def uuid7() -> UUID:
     """A UUID version 7 (RFC 9562, section 5.7): 48 bits of Unix milliseconds, 74 random bits."""
+    random = int.from_bytes(os.urandom(10)) & _RANDOM
     milliseconds = time.time_ns() // 1_000_000
-    random = secrets.randbits(74)
-    high = milliseconds << 16 | 0x7000 | random >> 62
-    low = 0b10 << 62 | random & (1 << 62) - 1
-    return UUID(int=high << 64 | low)
+    return UUID(int=milliseconds << 80 | random | _VERSION_AND_VARIANT)
 
 
 def derived_uuid(*parts: str) -> UUID:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from neo_polystore.errors import UnsupportedError, UsageError
@@ -20,7 +20,7 @@ from neo_polystore.ports.metrics import Metrics
 from neo_polystore.ports.networks import Networks
 from neo_polystore.ports.objects import Objects
 from neo_polystore.ports.records import Records
-from neo_polystore.ports.relational import Relational, UnitOfWork
+from neo_polystore.ports.relational import Isolation, Relational, UnitOfWork
 from neo_polystore.ports.sealed import Sealed
 from neo_polystore.ports.store import Store
 from neo_polystore.ports.transactions import Transactions
@@ -28,6 +28,8 @@ from neo_polystore.ports.wallets import Wallets
 from neo_polystore.records.catalog import record_type
 from neo_polystore.records.scope import Scope
 from neo_polystore.routing import RoutingTable
+
+T = TypeVar("T")
 
 
 class Polystore:
@@ -46,10 +48,10 @@ class Polystore:
 
     def port(self, data_type: str) -> Any:
         """The port of a data type; UsageError for an unknown one, or one that was not opened."""
-        self.routing[data_type]
         try:
             return self._ports[data_type]
         except KeyError:
+            self.routing[data_type]
             raise UsageError(
                 f"data type {data_type!r} is not open: name it in open_polystore(data_types=...)"
             ) from None
@@ -61,12 +63,33 @@ class Polystore:
         return port if scope is None else port.within(scope)
 
     def unit_of_work(
-        self, *, tenant: UUID | None = None, service: str | None = None
+        self,
+        *,
+        tenant: UUID | None = None,
+        service: str | None = None,
+        isolation: Isolation | None = None,
     ) -> AbstractAsyncContextManager[UnitOfWork]:
         """One relational transaction on behalf of a tenant and service."""
+        return self._relational().unit_of_work(tenant=tenant, service=service, isolation=isolation)
+
+    async def execute_in_transaction(
+        self,
+        name: str,
+        work: Callable[[UnitOfWork], Awaitable[T]],
+        *,
+        tenant: UUID | None = None,
+        service: str | None = None,
+        isolation: Isolation | None = None,
+    ) -> T:
+        """The result of a named unit of work, run again where it lost; see `ports.relational`."""
+        return await self._relational().execute_in_transaction(
+            name, work, tenant=tenant, service=service, isolation=isolation
+        )
+
+    def _relational(self) -> Relational:
         for store in self.stores.values():
             if "unit-of-work" in store.features:
-                return cast(Relational, store).unit_of_work(tenant=tenant, service=service)
+                return cast(Relational, store)
         raise UnsupportedError("no store that is open has transactions over several data types")
 
     @property

@@ -48,8 +48,31 @@ class Settings(BaseSettings):
     neo_cache: bool = Field(
         default=True, description="read-through caches as the routing table says"
     )
+    neo_login_attempts: Annotated[int, Field(ge=1)] = Field(
+        default=5, description="wrong passwords in a row that lock a user"
+    )
+    neo_login_lock_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=900.0, description="how long a user stays locked then"
+    )
+    neo_session_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=3600.0, description="how long a session's token holds"
+    )
+    neo_refresh_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=14 * 86400.0, description="how much longer its refresh token does"
+    )
+    neo_secrets_key: SecretStr | None = Field(
+        default=None,
+        description="32 bytes, base64 or hexadecimal, that encrypt MFA secrets; none: no MFA",
+    )
     neo_host: str = Field(default="127.0.0.1", description="address that `serve` listens on")
     neo_port: Port = Field(default=8003, description="port that `serve` listens on")
+
+    neo_admin_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL as administrator, for `db roles`"
+    )
+    neo_allow_clear: bool = Field(
+        default=False, description="allow `db clear --force` in the server profile"
+    )
 
     postgres_host: str = "127.0.0.1"
     postgres_port: Port = 5432
@@ -60,9 +83,7 @@ class Settings(BaseSettings):
         default="neo_owner", description="role that owns the schema and migrates"
     )
     postgres_owner_password: SecretStr = SecretStr("")
-    postgres_relay: str = Field(
-        default="neo_relay", description="role of relay and scheduler"
-    )
+    postgres_relay: str = Field(default="neo_relay", description="role of relay and scheduler")
     postgres_relay_password: SecretStr = SecretStr("")
     postgres_sslmode: str = Field(
         default="prefer", description="disable, prefer, require, verify-full, ..."
@@ -73,6 +94,20 @@ class Settings(BaseSettings):
     )
     timescale_port: Port | None = None
     timescale_db: str = "timeseries"
+    db_pooled: bool = Field(
+        default=False, description="POSTGRES_HOST is a pooler in transaction mode (PgBouncer)"
+    )
+    postgres_direct_host: str | None = Field(
+        default=None, description="PostgreSQL itself, for what cannot go through the pooler"
+    )
+    postgres_direct_port: Port | None = None
+    db_enable_retries: bool = Field(
+        default=True, description="run transactions again that lost against concurrent ones"
+    )
+    db_max_retry_count: Annotated[int, Field(ge=0, le=20)] = 3
+    db_retry_delay_ms: Annotated[float, Field(ge=0)] = Field(
+        default=1000.0, description="longest pause before a retry (they begin with 10 ms)"
+    )
     db_max_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
     db_connection_timeout: Annotated[float, Field(gt=0)] = 30.0
     db_command_timeout: Annotated[float, Field(gt=0)] = 30.0

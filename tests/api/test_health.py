@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import httpx
 
 from neo_polystore.polystore import Polystore
@@ -45,3 +47,13 @@ async def test_a_path_that_does_not_exist_is_a_problem_document(api: httpx.Async
     answer = await api.get("/api/nothing")
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_documentation_needs_nothing_from_outside(api: httpx.AsyncClient) -> None:
+    page = await api.get("/docs")
+    assert page.status_code == 200
+    urls = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert urls
+    for url in urls:
+        assert url.startswith(("http://api/", "/"))
+        assert (await api.get(url)).status_code == 200

@@ -85,9 +85,10 @@ async def test_no_more_than_the_lanes_are_under_way_and_no_batch_is_too_heavy() 
 
 async def test_an_item_heavier_than_a_batch_goes_alone() -> None:
     work = Work()
-    work.gate.set()
     coalescer = Coalescer(work.send, lanes=1, max_weight=5, weigh=lambda n: n)
     calls = [asyncio.create_task(coalescer.call(n)) for n in (1, 9, 2, 3)]
+    await settle()
+    work.gate.set()
     assert await asyncio.gather(*calls) == [2, 18, 4, 6]
     assert work.batches == [[1], [9], [2, 3]]
 

@@ -8,9 +8,10 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from fastapi import FastAPI
 
 from neo_polystore import __version__
-from neo_polystore.api import errors
+from neo_polystore.api import docs, errors
 from neo_polystore.api.routers import admin, health, store
 from neo_polystore.build import open_polystore
+from neo_polystore.ops.background import background_work
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
 
@@ -33,16 +34,20 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened or open_polystore(settings, tolerant=True) as polystore:
             app.state.polystore = polystore
-            yield
+            async with background_work(polystore) as work:
+                app.state.background = work
+                yield
 
     app = FastAPI(
         title="neo_polystore",
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
-        docs_url="/docs",
+        docs_url=None,
         redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
     )
+    docs.install(app)
     app.state.scope = settings.scope()
     errors.install(app)
     app.include_router(health.router)

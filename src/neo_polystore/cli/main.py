@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from neo_polystore import __version__
-from neo_polystore.cli import db, demo, health, load, query, routes, serve, settings
+from neo_polystore.cli import (
+    db,
+    demo,
+    health,
+    load,
+    outbox,
+    query,
+    routes,
+    scheduler,
+    serve,
+    settings,
+    store,
+)
 
 app = typer.Typer(
     name="neo-polystore",
@@ -26,6 +38,11 @@ app.command()(routes.routes)
 app.command()(health.health)
 app.command()(settings.settings)
 app.add_typer(db.app, name="db")
+app.add_typer(db.migrations, name="migrations", hidden=True)
+app.add_typer(db.database, name="database", hidden=True)
+app.add_typer(store.app, name="store")
+app.add_typer(outbox.app, name="outbox")
+app.add_typer(scheduler.app, name="scheduler")
 
 
 def _version(wanted: bool) -> None:

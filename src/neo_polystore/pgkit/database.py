@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from neo_polystore.errors import ConfigError, UnavailableError
 from neo_polystore.pgkit import exact_json
+from neo_polystore.pgkit.binding import require_bound
 from neo_polystore.pgkit.errors import translated
+from neo_polystore.pgkit.pooling import ARGUMENTS, held
+from neo_polystore.pgkit.retrying import Retrying
+from neo_polystore.ports.relational import Isolation
 from neo_polystore.records.scope import NOBODY, Scope
 
 if TYPE_CHECKING:
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
 else:  # generic only in the type stubs
     Connection, Pool = asyncpg.Connection, asyncpg.Pool
 
+T = TypeVar("T")
+
 
 class PgConfig(BaseModel):
     """Where a database is and as whom to go there.
@@ -28,6 +36,15 @@ class PgConfig(BaseModel):
     `owner` and `owner_password` name the role that owns the schema and runs migrations; the
     application's own role can neither change the schema nor pass row-level security. `relay` and
     `relay_password` name the role of background work, which reads every tenant's outbox.
+    `writers` and `readers` are the connections beside the pool that gathered calls go over.
+
+    `pooled` says that `host` is a pooler in transaction mode, see `pgkit/pooling.py`. Everybody
+    but the application goes around it then, to `direct_host` and `direct_port`.
+
+    `programs` is the folder of pg_dump and its like; without it they are looked for in PATH.
+
+    What loses against a concurrent transaction is run again up to `retries` times, after at most
+    `retry_delay` seconds each; see `pgkit/retrying.py`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,8 +61,16 @@ class PgConfig(BaseModel):
     ssl: str | None = None
     min_connections: int = 1
     max_connections: int = 10
+    writers: int = 3
+    readers: int = 2
+    pooled: bool = False
+    direct_host: str | None = None
+    direct_port: int | None = None
+    retries: int = 3
+    retry_delay: float = 1.0
     connect_timeout: float = 30.0
     command_timeout: float = 30.0
+    programs: Path | None = None
 
     def as_relay(self) -> PgConfig:
         """The same place as the role of background work, with a small pool that starts empty."""
@@ -53,7 +78,7 @@ class PgConfig(BaseModel):
             raise ConfigError(
                 "no role for the relay is configured: set POSTGRES_RELAY and its password"
             )
-        return self.model_copy(
+        return self.direct().model_copy(
             update={
                 "user": self.relay,
                 "password": self.relay_password,
@@ -62,8 +87,22 @@ class PgConfig(BaseModel):
             }
         )
 
+    def direct(self) -> PgConfig:
+        """The same database, not through the pooler; ConfigError where that way is unknown."""
+        if not self.pooled:
+            return self
+        if not self.direct_host:
+            raise ConfigError(
+                "DB_POOLED says that POSTGRES_HOST is a pooler, which migrations and background"
+                " work cannot use: set POSTGRES_DIRECT_HOST (and POSTGRES_DIRECT_PORT)"
+            )
+        address = {"host": self.direct_host, "port": self.direct_port or 5432, "pooled": False}
+        return self.model_copy(update=address)
+
     def connect_arguments(self, *, as_owner: bool = False) -> dict[str, Any]:
         """Keyword arguments for asyncpg's connect and create_pool."""
+        if as_owner and self.pooled:
+            return self.direct().connect_arguments(as_owner=True)
         user, password = self.user, self.password
         if as_owner and self.owner:
             user, password = self.owner, self.owner_password
@@ -76,7 +115,21 @@ class PgConfig(BaseModel):
             "ssl": self.ssl,
             "timeout": self.connect_timeout,
             "server_settings": {"application_name": "neo-polystore"},
+            **(ARGUMENTS if self.pooled else {}),
         }
+
+
+@dataclass(slots=True)
+class Usage:
+    """How often connections were used and how often one had to be opened for it."""
+
+    uses: int = 0
+    opened: int = 0
+
+    @property
+    def reuse_percent(self) -> float:
+        """The share of uses that found a connection open; 100 where nothing was used yet."""
+        return 100 * (1 - min(self.opened / self.uses, 1)) if self.uses else 100.0
 
 
 class Database:
@@ -92,19 +145,51 @@ class Database:
         self.store = store
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
+        self.usage = Usage()
+        self.retries = Retrying(most=config.retries, longest=config.retry_delay)
 
     async def connect(self) -> None:
-        """Open the pool; raises UnavailableError. Harmless when it is open."""
+        """Open the pool. Harmless when it is open.
+
+        Raises UnavailableError, and UnsafeRoleError for a role that row-level security does not
+        bind: see `pgkit/binding.py`.
+        """
         async with self._opening, self.translated("connect"):
             if self._pool is None:
-                self._pool = await asyncpg.create_pool(
+                pool = await asyncpg.create_pool(
                     **self.config.connect_arguments(),
                     min_size=self.config.min_connections,
                     max_size=self.config.max_connections,
                     command_timeout=self.config.command_timeout,
-                    init=_set_codecs,
+                    init=self._prepared,
                     reset=_leave,
                 )
+                try:
+                    async with pool.acquire() as taken:
+                        connection = cast("Connection", taken)
+                        async with self.held(connection):
+                            await require_bound(connection, store=self.store)
+                except BaseException:
+                    pool.terminate()
+                    raise
+                self._pool = pool
+
+    async def dedicated(self) -> Connection:
+        """A new connection like those of the pool but outside of it; the caller closes it."""
+        connection: Connection = await asyncpg.connect(
+            **self.config.connect_arguments(), command_timeout=self.config.command_timeout
+        )
+        try:
+            await self._prepared(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
+    async def _prepared(self, connection: Connection) -> None:
+        self.usage.opened += 1
+        async with self.held(connection):
+            await _set_codecs(connection)
 
     async def close(self) -> None:
         """Wait for the connections in use, then close them all."""
@@ -125,21 +210,43 @@ class Database:
         async with translated(self.store, operation):
             yield
 
-    @asynccontextmanager
-    async def acquire(self, operation: str) -> AsyncIterator[Connection]:
-        """A connection without a transaction and without a scope."""
-        async with self.translated(operation), self.pool.acquire() as connection:
-            yield connection  # type: ignore[misc]
+    def held(self, connection: Connection) -> AbstractAsyncContextManager[None]:
+        """Around what belongs together on one of our connections; see `pgkit/pooling.py`."""
+        return held(connection, pooled=self.config.pooled)
 
     @asynccontextmanager
-    async def transaction(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
+    async def acquire(self, operation: str) -> AsyncIterator[Connection]:
+        """A connection without a scope, every statement its own transaction.
+
+        Behind a pooler all of them are one transaction, so do not go on after an error.
+        """
+        async with self._borrowed(operation) as connection, self.held(connection):
+            yield connection
+
+    @asynccontextmanager
+    async def transaction(
+        self,
+        operation: str,
+        scope: Scope = NOBODY,
+        *,
+        isolation: Isolation | None = None,
+    ) -> AsyncIterator[Connection]:
         """A transaction on behalf of `scope`: commits at the end, rolls back at an exception.
 
         The scope is set transaction-locally, so a pooled connection never carries it on.
         """
-        async with self.acquire(operation) as connection, connection.transaction():
+        async with (
+            self._borrowed(operation) as connection,
+            connection.transaction(isolation=isolation),
+        ):
             await apply_scope(connection, scope)
             yield connection
+
+    @asynccontextmanager
+    async def _borrowed(self, operation: str) -> AsyncIterator[Connection]:
+        async with self.translated(operation), self.pool.acquire() as connection:
+            self.usage.uses += 1
+            yield connection  # type: ignore[misc]
 
     @asynccontextmanager
     async def reading(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
@@ -161,16 +268,9 @@ class Database:
         async with self.reading(operation, scope) as connection:
             yield connection
 
-    async def retrying(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` again, up to three times, where the server asks for it (40001, 40P01)."""
-        from neo_polystore.pgkit.errors import SerializationError
-
-        for _ in range(3):
-            try:
-                return await work()
-            except SerializationError:
-                continue
-        return await work()
+    async def retrying(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run a whole transaction again where the server asks for it (40001, 40P01)."""
+        return await self.retries.run(work)
 
 
 async def apply_scope(connection: Connection, scope: Scope) -> None:

@@ -27,7 +27,7 @@ async def translated(store: str, operation: str) -> AsyncIterator[None]:
     """Turn asyncpg's and the network's exceptions into PolystoreErrors; let all others pass."""
     try:
         yield
-    except _DRIVER_ERRORS as error:
+    except DRIVER_ERRORS as error:
         raise translate(error, store=store, operation=operation) from error
 
 
@@ -75,4 +75,4 @@ _UNAVAILABLE = (
     OSError,
     TimeoutError,
 )
-_DRIVER_ERRORS = (*_UNAVAILABLE, asyncpg.PostgresError)
+DRIVER_ERRORS = (*_UNAVAILABLE, asyncpg.PostgresError)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -76,9 +76,10 @@ class Selection:
             return f"{column} IS DISTINCT FROM {value}"
         return f"{column} {COMPARE[item.operator]} {value}"
 
-    def selected(self) -> str:
-        """The SELECT list that one record is made from."""
-        return ", ".join(f'{column.sql} AS "{name}"' for name, column in self.columns.items())
+    def selected(self, fields: Collection[str] | None = None) -> str:
+        """The SELECT list that one record, or these fields of it, are made from."""
+        names = self.columns if fields is None else fields
+        return ", ".join(f'{self.columns[name].sql} AS "{name}"' for name in names)
 
     def searched(self, field: str) -> str:
         """The text that words are looked for in."""
@@ -127,10 +128,13 @@ class Statement:
         return [f"{column} ~* {self.bind(_WHOLE_WORD % word)}" for word in words]
 
 
-def page_sql(selection: Selection, query: Query) -> tuple[str, list[Any], list[str]]:
+def page_sql(
+    selection: Selection, query: Query, fields: Collection[str] | None = None
+) -> tuple[str, list[Any], list[str]]:
     """SELECT for one page, one row more than the limit; answers SQL, arguments, cursor columns.
 
-    Every cursor column is selected a second time as text under `cursor_0`, `cursor_1`, ...
+    `fields` are the only ones to select, all for None; each has to be one of the columns. Every
+    cursor column is selected a second time as text under `cursor_0`, `cursor_1`, ...
     """
     check_limit(query)
     statement = Statement(selection, [])
@@ -152,7 +156,7 @@ def page_sql(selection: Selection, query: Query) -> tuple[str, list[Any], list[s
     cursor = ", ".join(f"({column.sql})::text AS cursor_{i}" for i, column in enumerate(ordering))
     order = ", ".join(f"{column.sql} {direction}" for column in ordering)
     sql = (
-        f"SELECT {selection.selected()}, {cursor} FROM {selection.source} {where}"
+        f"SELECT {selection.selected(fields)}, {cursor} FROM {selection.source} {where}"
         f" ORDER BY {order} LIMIT {query.limit + 1}"
     )
     return sql, statement.arguments, [f"cursor_{i}" for i in range(len(ordering))]

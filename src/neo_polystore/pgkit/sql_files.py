@@ -12,7 +12,7 @@ from neo_polystore.pgkit.migrations import LEDGER, Revision, apply_pending
 from neo_polystore.ports.store import MigrationReport
 
 
-def scripts(folder: str) -> list[Revision]:
+def script_files(folder: str) -> list[Revision]:
     """The `*.sql` files of an asset folder in the order of their names; ConfigError without it."""
     found: list[Revision] = []
     for path in sorted(asset(folder).glob("*.sql")):
@@ -47,5 +47,13 @@ async def migrate_scripts(
             await connection.close()
 
     return await apply_pending(
-        config, scripts(folder), apply, environment=folder, store=store, dry_run=dry_run
+        config, script_files(folder), apply, environment=folder, store=store, dry_run=dry_run
     )
+
+
+def script_text(folder: str, *, after: str | None = None) -> str:
+    """The files after `after` (all of them for None) as one script for psql."""
+    from neo_polystore.pgkit.offline import script
+
+    parts = [(file, [file.path.read_text("utf-8")]) for file in script_files(folder)]
+    return script(folder, folder, parts, after=after)

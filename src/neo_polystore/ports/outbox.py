@@ -149,6 +149,30 @@ class Feed(Protocol):
         """
 
 
+class OutboxAdmin(Protocol):
+    """The operator's side; sees every tenant's messages."""
+
+    async def status(self) -> OutboxStatus:
+        """Every topic that has messages or had some."""
+
+    async def dead_letters(
+        self,
+        *,
+        topic: str | None = None,
+        ids: Sequence[int] | None = None,
+        replayed: bool = False,
+        limit: int = 100,
+    ) -> list[DeadLetter]:
+        """Dead letters, oldest first; those that were `replayed` only when asked for."""
+
+    async def replay(self, ids: Sequence[int] | None = None) -> int:
+        """Publish dead letters again, each for its own tenant; None: all of them. How many.
+
+        A replayed message stands behind everything published under its key so far. It keeps its
+        idempotency key. What was replayed already is not replayed again.
+        """
+
+
 class Sink(Protocol):
     """Where messages of a topic go."""
 

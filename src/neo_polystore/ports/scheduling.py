@@ -50,6 +50,9 @@ class Ledger(Protocol):
     async def register(self, name: str, cron: str, next_run: datetime) -> None:
         """Make a job known. A known one keeps when it is due, unless its rule has changed."""
 
+    async def due(self, *, now: datetime) -> list[str]:
+        """The jobs that can be claimed now."""
+
     async def claim(
         self, name: str, *, holder: str, seconds: float, now: datetime, forced: bool = False
     ) -> Firing | None:
@@ -79,3 +82,13 @@ class Ledger(Protocol):
 
     async def status(self) -> Sequence[JobStatus]:
         """Every job, by name."""
+
+
+class Upkeep(Protocol):
+    """What the relational database needs done regularly; safe at any time, from any process."""
+
+    async def transaction_partitions(self, *, years_ahead: int = 2) -> list[str]:
+        """Make the partitions of this year and the next ones; the names of those that were new."""
+
+    async def outbox_partitions(self, *, ahead: int = 16) -> dict[str, str]:
+        """Make partitions ahead and drop delivered ones; what was done, by partition."""

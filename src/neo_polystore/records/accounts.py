@@ -1,14 +1,16 @@
-"""Tenants and the users that belong to them."""
+"""Tenants, the users that belong to them, what these may do, and their sessions."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
 from pydantic import Field, SecretStr, StringConstraints
 
 from neo_polystore.ids import uuid7
-from neo_polystore.records.base import Record, Text, Text100, Text255
+from neo_polystore.records.base import Record, Text, Text50, Text100, Text255, Utc
 
 Tier = Literal["free", "basic", "pro", "enterprise"]
 UserStatus = Literal["active", "inactive", "locked", "suspended"]
@@ -53,3 +55,73 @@ class User(Record):
     def key(self) -> str:
         """The user's id."""
         return str(self.id)
+
+
+class Permission(Record):
+    """That an action may be done to a resource; the same for all tenants."""
+
+    data_type: ClassVar[str] = "permissions"
+
+    name: Text100
+    resource: Text100
+    action: Text50
+    description: Text | None = None
+
+    @property
+    def key(self) -> str:
+        """The name."""
+        return self.name
+
+
+class Role(Record):
+    """A set of permissions under a name of the tenant's own."""
+
+    data_type: ClassVar[str] = "roles"
+
+    id: UUID = Field(default_factory=uuid7)
+    name: Text100
+    description: Text | None = None
+
+    @property
+    def key(self) -> str:
+        """The role's name."""
+        return self.name
+
+
+class Session(Record):
+    """That a user has logged in, from where, and until when that holds."""
+
+    data_type: ClassVar[str] = "sessions"
+
+    id: UUID
+    user_id: UUID
+    ip_address: IPv4Address | IPv6Address
+    user_agent: Text | None = None
+    created_at: Utc
+    expires_at: Utc
+
+    @property
+    def key(self) -> str:
+        """The session's id, which opens nothing."""
+        return str(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session with its two secrets, which are shown this once and stored as hashes only.
+
+    `token` proves the session until `session.expires_at`; `refresh_token` exchanges both for new
+    ones. Each names the tenant in clear, so that whoever gets it knows where to look it up.
+    """
+
+    session: Session
+    token: SecretStr
+    refresh_token: SecretStr
+
+
+def tenant_of(token: str) -> UUID | None:
+    """The tenant whose sessions a token belongs to, if it is one; it proves nothing yet."""
+    try:
+        return UUID(hex=token.partition(".")[0])
+    except ValueError:
+        return None

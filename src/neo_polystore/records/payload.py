@@ -11,7 +11,8 @@ from neo_polystore.records.base import Record
 from neo_polystore.records.documents import Document
 
 _MARK = "$polystore"
-"""The only member of an object that stands for a value which JSON does not have."""
+"""The only member of an object that stands for a value which JSON does not have. No document can
+have one itself: its field names do not start with `$`."""
 
 
 def to_payload(record: Record) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def from_payload(model: type[Record], payload: Any) -> Record:
     if issubclass(model, Document):
         try:
             payload = {name: _unmark(value) for name, value in payload.items()}
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             raise ValidationError(
                 [FieldProblem("record", f"no payload of ours: {error}")]
             ) from None
@@ -53,8 +54,7 @@ def _mark(value: Any) -> Any:
         # a database may write these as integers, or not at all
         return {_MARK: {"float": value.hex()}}
     if isinstance(value, dict):
-        marked = {name: _mark(item) for name, item in value.items()}
-        return {_MARK: {"object": marked}} if _MARK in marked else marked
+        return {name: _mark(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_mark(item) for item in value]
     return value
@@ -72,9 +72,7 @@ def _unmark(value: Any) -> Any:
         return datetime.fromisoformat(content)
     if kind == "float":
         return float.fromhex(content)
-    if kind != "object":
-        raise ValueError(f"unknown mark {kind!r}")
-    return {name: _unmark(item) for name, item in content.items()}
+    raise ValueError(f"unknown mark {kind!r}")
 
 
 def _negative_zero(value: float) -> bool:

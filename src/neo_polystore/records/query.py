@@ -55,6 +55,8 @@ class Query:
     `text` asks for all of its words in the record's text field, in any letter case.
     `order` is a field that is never absent; ties are broken by key; None orders by key alone.
     `after` is the cursor that the previous page answered, for the same query.
+
+    Queries are specifications: `active & recent` asks for what satisfies both.
     """
 
     filters: tuple[Filter, ...] = ()
@@ -69,6 +71,28 @@ class Query:
     def where(self, field: str, value: Any, operator: Operator = "eq") -> Query:
         """The same query with one more condition."""
         return replace(self, filters=(*self.filters, Filter(field, operator, value)))
+
+    def __and__(self, other: Query) -> Query:
+        """The conditions of both, in the order, limit and place of the one that says any.
+
+        Raises UsageError where both say some, and not the same.
+        """
+        mine, theirs = self._paging(), other._paging()
+        if Query() not in (mine, theirs) and mine != theirs:
+            raise UsageError("both queries have an order, limit or cursor: give it to one of them")
+        starts = [time for time in (self.since, other.since) if time is not None]
+        ends = [time for time in (self.until, other.until) if time is not None]
+        return replace(
+            theirs if mine == Query() else mine,
+            filters=(*self.filters, *other.filters),
+            since=max(starts, default=None),
+            until=min(ends, default=None),
+            text=" ".join(filter(None, (self.text, other.text))) or None,
+        )
+
+    def _paging(self) -> Query:
+        """The query without its conditions."""
+        return replace(self, filters=(), since=None, until=None, text=None)
 
 
 def parse_condition(record: type[Record], text: str) -> Filter:

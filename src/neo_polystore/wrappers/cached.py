@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+from pydantic import SecretStr
 
 from neo_polystore.errors import UnsupportedError
-from neo_polystore.ports.accounts import Accounts
+from neo_polystore.ports.accounts import Accounts, Roles, Sessions
 from neo_polystore.ports.cache import Cache
 from neo_polystore.ports.contracts import Contracts
 from neo_polystore.ports.documents import Documents
@@ -48,6 +51,29 @@ class CachedAccounts(CachedRecords[User, Accounts]):
     async def verify_password(self, username: str, password: str) -> User:
         """From the primary: a verdict that a cache must not give."""
         return await self.primary.verify_password(username, password)
+
+    @property
+    def roles(self) -> Roles:
+        """The primary's."""
+        return self.primary.roles
+
+    @property
+    def sessions(self) -> Sessions:
+        """The primary's."""
+        return self.primary.sessions
+
+    async def set_mfa_secret(self, user: UUID, secret: bytes | None) -> None:
+        """To the primary, then invalidate the user, who shows whether a code is asked for."""
+        async with self.changing([str(user)]):
+            await self.primary.set_mfa_secret(user, secret)
+
+    async def mfa_uri(self, user: UUID, *, issuer: str) -> SecretStr:
+        """From the primary."""
+        return await self.primary.mfa_uri(user, issuer=issuer)
+
+    async def verify_totp(self, user: UUID, code: str) -> User:
+        """From the primary."""
+        return await self.primary.verify_totp(user, code)
 
 
 class CachedNetworks(CachedRecords[Network, Networks]):

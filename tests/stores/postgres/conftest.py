@@ -9,6 +9,7 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from neo_polystore.embedded import Membership
 from neo_polystore.pgkit.database import Connection
 from neo_polystore.records.accounts import Tenant, User
 from neo_polystore.records.scope import Scope
@@ -30,6 +31,25 @@ async def application(postgres: PostgresStore) -> AsyncIterator[Connection]:
 async def owner(postgres: PostgresStore) -> AsyncIterator[Connection]:
     """A connection as the owner of the schema, in a transaction that is rolled back."""
     connection = await asyncpg.connect(**postgres.config.connect_arguments(as_owner=True))
+    transaction = connection.transaction()
+    await transaction.start()
+    yield connection
+    await transaction.rollback()
+    await connection.close()
+
+
+@pytest_asyncio.fixture
+async def administrator(postgres: PostgresStore, embedded: Membership) -> AsyncIterator[Connection]:
+    """A connection as the superuser, who can become any role; rolled back in the end."""
+    server = await embedded.ensure("postgres")
+    config = postgres.config
+    connection = await asyncpg.connect(
+        host=config.host,
+        port=config.port,
+        database=config.database,
+        user=server.user,
+        password=server.password,
+    )
     transaction = connection.transaction()
     await transaction.start()
     yield connection

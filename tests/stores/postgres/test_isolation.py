@@ -17,6 +17,7 @@ from neo_polystore.records.accounts import User
 from neo_polystore.records.query import Query
 from neo_polystore.records.scope import NOBODY
 from neo_polystore.stores.postgres.store import PostgresStore
+from tests.stores.postgres.catalog import SCHEMAS
 from tests.stores.postgres.conftest import act_for
 
 OWNED = (
@@ -188,8 +189,9 @@ async def test_every_table_with_a_tenant_is_isolated(owner: Connection) -> None:
         SELECT c.oid::regclass::text AS name, c.relrowsecurity AND c.relforcerowsecurity AS forced
         FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
         WHERE c.relkind IN ('r', 'p')
-          AND c.relnamespace::regnamespace::text IN ('core', 'auth', 'blockchain', 'enclave')
-        """
+          AND c.relnamespace::regnamespace::text = ANY ($1)
+        """,
+        SCHEMAS,
     )
     assert {row["name"] for row in rows if not row["forced"]} == set()
     assert {row["name"] for row in rows} >= set(OWNED) - {"core.tenants"}

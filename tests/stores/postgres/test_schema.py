@@ -7,11 +7,15 @@ import pytest
 
 from neo_polystore.ids import SYSTEM_TENANT, SYSTEM_USER
 from neo_polystore.pgkit.database import Connection
+from tests.stores.postgres.catalog import (
+    CREATED,
+    ID,
+    SCHEMAS,
+    UPDATED,
+    columns_found,
+    columns_of,
+)
 from tests.stores.postgres.conftest import act_for
-
-ID = "id uuid! =gen_random_uuid()"
-CREATED = "created_at timestamptz! =CURRENT_TIMESTAMP"
-UPDATED = "updated_at timestamptz! =CURRENT_TIMESTAMP"
 
 # column type, ! where NOT NULL, (default); the type is the catalog's own short name
 TABLES = {
@@ -86,6 +90,7 @@ INDEXES = {
     "blockchain.idx_wallets_user": "(user_id)",
     "core.idx_services_config": "USING gin (configuration)",
     "core.idx_tenants_settings": "USING gin (settings)",
+    "core.idx_metadata_gin": "USING gin (metadata)",
 }
 
 UNIQUE = {
@@ -141,36 +146,11 @@ GOOD = {
 }
 
 
-def columns_of(text: str) -> list[str]:
-    """The columns of one entry of TABLES."""
-    flat = " ".join(text.split()).replace("(78,0)", "(78;0)")
-    return [column.replace(";", ",") for column in flat.split(", ")]
-
-
 @pytest.mark.parametrize("table", TABLES)
 async def test_columns_types_and_defaults_are_those_of_the_specification(
     table: str, owner: Connection
 ) -> None:
-    rows = await owner.fetch(
-        """
-        SELECT column_name AS name, udt_name AS kind, character_maximum_length AS length,
-            numeric_precision AS digits, numeric_scale AS scale, is_nullable = 'NO' AS needed,
-            column_default AS initial
-        FROM information_schema.columns
-        WHERE table_schema = split_part($1, '.', 1) AND table_name = split_part($1, '.', 2)
-        """,
-        table,
-    )
-    found = []
-    for row in rows:
-        size = f"({row['length']})" if row["length"] else ""
-        if row["kind"] == "numeric":
-            size = f"({row['digits']},{row['scale']})"
-        text = f"{row['name']} {row['kind']}{size}{'!' if row['needed'] else ''}"
-        if row["initial"] is not None:
-            text += f" ={row['initial'].split('::')[0]}"
-        found.append(text)
-    assert sorted(found) == sorted(columns_of(TABLES[table]))
+    assert await columns_found(owner, table) == columns_of(TABLES[table])
 
 
 async def test_the_specified_indexes_are_there(owner: Connection) -> None:
@@ -227,10 +207,12 @@ async def test_every_updated_at_moves_with_an_update(owner: Connection) -> None:
         """
         SELECT c.oid::regclass::text FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
         WHERE a.attname = 'updated_at' AND c.relkind IN ('r', 'p')
-          AND c.relnamespace::regnamespace::text IN ('core', 'auth', 'blockchain', 'enclave')
+          AND c.relnamespace::regnamespace::text = ANY ($1)
           AND NOT EXISTS (SELECT FROM pg_trigger t
                           WHERE t.tgrelid = c.oid AND t.tgname = 'set_updated_at')
-        """
+        """,
+        # those two keep their own time, and only their own functions write them
+        [name for name in SCHEMAS if name not in ("outbox", "scheduler")],
     )
     assert [row[0] for row in lacking] == []
     await act_for(owner, SYSTEM_TENANT)
@@ -301,9 +283,13 @@ async def test_the_public_may_nothing(owner: Connection) -> None:
         SELECT bool_or(acl::text LIKE '=%') FROM (
             SELECT unnest(datacl) FROM pg_database WHERE datname = current_database()
             UNION ALL SELECT unnest(nspacl) FROM pg_namespace
-                WHERE nspname IN ('public', 'core', 'auth', 'blockchain', 'enclave', 'audit')
-            UNION ALL SELECT unnest(proacl) FROM pg_proc
-                WHERE pronamespace::regnamespace::text IN ('core', 'auth', 'blockchain')
+                WHERE nspname = ANY ($1) OR nspname = 'public'
+            UNION ALL SELECT unnest(relacl) FROM pg_class
+                WHERE relnamespace::regnamespace::text = ANY ($1)
+            UNION ALL SELECT unnest(coalesce(proacl, acldefault('f', proowner))) FROM pg_proc
+                WHERE pronamespace::regnamespace::text = ANY ($1)
+                    OR proowner = 'neo_owner'::regrole
         ) AS granted (acl)
-        """
+        """,
+        SCHEMAS,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from clickhouse_connect.driver.client import Client as Driver
 
 from neo_polystore.assets import asset
-from neo_polystore.errors import ConfigError
+from neo_polystore.errors import ConfigError, UsageError
 from neo_polystore.ports.store import MigrationReport
 from neo_polystore.stores.clickhouse.client import open_driver
 from neo_polystore.stores.clickhouse.config import ClickHouseConfig
@@ -25,6 +25,13 @@ CREATE TABLE IF NOT EXISTS schema_revisions
 ENGINE = ReplacingMergeTree
 ORDER BY revision
 SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+"""
+
+
+_HEADER = """\
+-- neo-polystore: schemas/clickhouse
+-- Run it in the database that is to hold the tables:
+--   clickhouse-client --database neo_polystore --multiquery --queries-file FILE
 """
 
 
@@ -76,6 +83,22 @@ def migrate(config: ClickHouseConfig, *, dry_run: bool) -> MigrationReport:
         )
     finally:
         driver.close()
+
+
+def script_text(*, after: str | None = None) -> str:
+    """The revisions after `after` (all of them for None) as statements, each with its record."""
+    wanted = revisions()
+    known = [revision.id for revision in wanted]
+    if after is not None and after not in known:
+        raise UsageError(f"schemas/clickhouse has no file {after!r}; it has {', '.join(known)}")
+    parts = [_HEADER, f"{_LEDGER.strip()};\n"]
+    for revision in wanted[known.index(after) + 1 if after is not None else 0 :]:
+        values = f"('{revision.id}', '{revision.checksum}')"
+        parts.append(
+            f"-- {revision.id}\n{revision.statement.strip().rstrip(';')};\n"
+            f"INSERT INTO schema_revisions (revision, checksum) VALUES {values};\n"
+        )
+    return "\n".join(parts)
 
 
 def _applied(driver: Driver, database: str) -> dict[str, str]:

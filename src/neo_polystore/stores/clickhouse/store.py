@@ -8,12 +8,19 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from neo_polystore.errors import PolystoreError
-from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.stores.clickhouse.analytics import ClickHouseAnalytics, ids_of, stored_ids
 from neo_polystore.stores.clickhouse.client import Client, open_driver
 from neo_polystore.stores.clickhouse.config import ClickHouseConfig
 from neo_polystore.stores.clickhouse.errors import STORE, translated
-from neo_polystore.stores.clickhouse.migrations import migrate
+from neo_polystore.stores.clickhouse.migrations import migrate, script_text
 
 _SLOW_MS = 1000.0
 _PROBE = (
@@ -76,6 +83,27 @@ class ClickHouseStore:
                 return migrate(self.config, dry_run=dry_run)
 
         return await asyncio.to_thread(run)
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Not offered."""
+        reason = "the files of schemas/clickhouse only go forward"
+        return MigrationReport(self.name, self.config.database, None, not_applicable=reason)
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """The files as a script for clickhouse-client."""
+        return Script(cls.name, script_text(after=after))
+
+    async def validate(self) -> Validation:
+        """Every file applied, and as it was then."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove all facts."""
+        [[rows]] = await self._client.rows("clear", "SELECT count() FROM facts", {})
+        if not dry_run:
+            await self._client.run("clear", lambda driver: driver.command("TRUNCATE TABLE facts"))
+        return Cleared(self.name, {"facts": rows})
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these ids a connection of its own finds in the table."""

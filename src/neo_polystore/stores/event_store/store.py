@@ -11,6 +11,7 @@ import asyncpg
 from neo_polystore.pgkit.database import Connection, Database, PgConfig
 from neo_polystore.pgkit.health import probe, with_facts
 from neo_polystore.pgkit.migrations import migrate
+from neo_polystore.pgkit.versioned import Versioned
 from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.stores.event_store.events import EventStreams
 
@@ -29,10 +30,11 @@ LEFT JOIN pg_stat_activity USING (pid)
 """
 
 
-class EventStore:
+class EventStore(Versioned):
     """Database `event_store` (its tables in the connection's own schema)."""
 
     name: ClassVar[str] = "event_store"
+    environment: ClassVar[str] = "event_store"
     serves: ClassVar[frozenset[str]] = frozenset({"events"})
     features: ClassVar[frozenset[str]] = frozenset(
         {"transactions", "optimistic-concurrency", "global-order"}
@@ -61,7 +63,7 @@ class EventStore:
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Run the revisions of `migrations/event_store` as the owner."""
         return await migrate(
-            self.config, environment="event_store", store=self.name, dry_run=dry_run
+            self.config, environment=self.environment, store=self.name, dry_run=dry_run
         )
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:

@@ -9,8 +9,16 @@ from functools import partial
 from typing import Any, ClassVar
 
 from neo_polystore.errors import NotFoundError, PolystoreError, UnavailableError
+from neo_polystore.objectkit.clearing import clear_objects
 from neo_polystore.objectkit.threads import finished
-from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.stores.files.config import FilesConfig
 from neo_polystore.stores.files.errors import STORE, translated
 from neo_polystore.stores.files.names import path_of
@@ -18,6 +26,7 @@ from neo_polystore.stores.files.objects import FilesObjects
 from neo_polystore.stores.files.volume import Volume
 
 _FORMAT = "1"
+_NO_SCHEMA = "a directory has no schema"
 _LITTLE = 256 << 20
 
 
@@ -64,9 +73,24 @@ class FilesStore:
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Nothing to do."""
-        return MigrationReport(
-            self.name, "objects", _FORMAT, not_applicable="a directory has no schema"
-        )
+        return MigrationReport(self.name, "objects", _FORMAT, not_applicable=_NO_SCHEMA)
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Nothing to take back."""
+        return await self.migrate(dry_run=True)
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """Nothing to write down."""
+        return Script(cls.name, not_applicable=_NO_SCHEMA)
+
+    async def validate(self) -> Validation:
+        """Nothing to compare."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove every object."""
+        return await clear_objects(self._ports["objects"], store=self.name, dry_run=dry_run)
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these keys have a file, by the file system itself."""

@@ -13,7 +13,13 @@ from neo_polystore.pgkit.errors import translated
 from neo_polystore.ports.store import MigrationReport
 from neo_polystore.records.collections import Collection
 from neo_polystore.stores.jsonb.sql import SCHEMA, identifier
-from neo_polystore.stores.jsonb.tables import COMPILER, LEDGER, index_statements, table_statements
+from neo_polystore.stores.jsonb.tables import (
+    COMPILER,
+    LEDGER,
+    RECORD,
+    index_statements,
+    table_statements,
+)
 
 STORE = "jsonb"
 
@@ -100,10 +106,7 @@ async def _apply(
         if held.get(name) != statement:
             await connection.execute(statement)
     await connection.execute(
-        f"INSERT INTO {SCHEMA}._collections (collection, version, checksum, compiler, indexes)"
-        " VALUES ($1, $2, $3, $4, $5::text::jsonb) ON CONFLICT (collection)"
-        " DO UPDATE SET version = $2, checksum = $3, compiler = $4, indexes = EXCLUDED.indexes,"
-        " applied_at = now()",
+        RECORD,
         collection.name,
         collection.version,
         checksum(collection),

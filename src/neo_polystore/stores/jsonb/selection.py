@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,8 +41,8 @@ class DocumentSelection(Selection):
         found = column(asked.place)
         return _by_column(asked, found, bind) if found else _by_path(asked, bind)
 
-    def selected(self) -> str:
-        """Whole documents."""
+    def selected(self, fields: Collection[str] | None = None) -> str:
+        """Whole documents, whatever is asked of them."""
         return "_id, body"
 
     def searched(self, field: str) -> str:

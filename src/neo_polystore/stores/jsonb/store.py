@@ -7,15 +7,24 @@ from typing import ClassVar
 
 import asyncpg
 
+from neo_polystore.pgkit.clearing import clear
 from neo_polystore.pgkit.database import Database, PgConfig
 from neo_polystore.pgkit.health import probe
 from neo_polystore.ports.documents import Documents
-from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.records.collections import collections
 from neo_polystore.records.documents import Document, document_models
 from neo_polystore.stores.jsonb.documents import JsonbDocuments
 from neo_polystore.stores.jsonb.migrate import STORE, migrate
-from neo_polystore.stores.jsonb.sql import table
+from neo_polystore.stores.jsonb.script import script_text
+from neo_polystore.stores.jsonb.sql import SCHEMA, table
 
 
 class JsonbStore:
@@ -50,6 +59,31 @@ class JsonbStore:
         """Bring tables, triggers and indexes to what the collection files say."""
         found = [model.collection for model in self._models.values()]
         return await migrate(self.database.config, found, dry_run=dry_run)
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Not offered."""
+        return MigrationReport(
+            self.name, "documents", None, not_applicable="a collection's version only rises"
+        )
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """Tables, triggers and indexes of every collection as a script for psql."""
+        return Script(cls.name, script_text(collections().values(), after=after))
+
+    async def validate(self) -> Validation:
+        """Every collection file applied, and as it was then."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove all documents."""
+        return await clear(
+            self.database.config,
+            store=self.name,
+            schemas=(SCHEMA,),
+            keep=("_collections",),
+            dry_run=dry_run,
+        )
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these `_id`s a connection of its own finds in the collection's table."""

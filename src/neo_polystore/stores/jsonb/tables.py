@@ -24,6 +24,13 @@ CREATE TABLE IF NOT EXISTS {SCHEMA}._collections (
 )
 """
 
+RECORD = f"""
+INSERT INTO {SCHEMA}._collections (collection, version, checksum, compiler, indexes)
+VALUES ($1, $2, $3, $4, $5::text::jsonb) ON CONFLICT (collection)
+DO UPDATE SET version = EXCLUDED.version, checksum = EXCLUDED.checksum,
+    compiler = EXCLUDED.compiler, indexes = EXCLUDED.indexes, applied_at = now()
+"""
+
 
 def table_statements(collection: Collection, *, application: str) -> Iterator[str]:
     """Table, trigger and grants, whatever was there; `application` is the role that may write."""

@@ -14,7 +14,14 @@ from pymongo.read_concern import ReadConcern
 
 from neo_polystore.errors import PolystoreError, UnavailableError
 from neo_polystore.ports.documents import Documents
-from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.records.collections import collections
 from neo_polystore.records.documents import Document, document_models
 from neo_polystore.records.rules import ID
@@ -109,6 +116,34 @@ class MongoStore:
         found = [model.collection for model in self._models.values()]
         async with translated("migrate"):
             return await migrate(self.database, found, dry_run=dry_run)
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Not offered."""
+        return MigrationReport(
+            self.name,
+            self.config.database,
+            None,
+            not_applicable="a collection's version only rises",
+        )
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """Nothing to write down."""
+        return Script(cls.name, not_applicable="the files of mongo/ are what the server is given")
+
+    async def validate(self) -> Validation:
+        """Every collection, validator and index on the server as its file says."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove all documents of our collections."""
+        rows = {}
+        async with translated("clear"):
+            for name in self._models:
+                rows[name] = await self.database[name].count_documents({})
+                if not dry_run:
+                    await self.database[name].delete_many({})
+        return Cleared(self.name, rows)
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these `_id`s a client of its own finds in the collection."""

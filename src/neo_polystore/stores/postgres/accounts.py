@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-from neo_polystore.errors import ConflictError, NotFoundError
+from pydantic import SecretStr
+
+from neo_polystore.errors import ConflictError
 from neo_polystore.pgkit.select import Column, Selection
 from neo_polystore.ports.accounts import Accounts
 from neo_polystore.records.accounts import Tenant, User
@@ -16,7 +18,10 @@ from neo_polystore.records.results import Written
 from neo_polystore.records.scope import Scope
 from neo_polystore.stores.postgres import passwords
 from neo_polystore.stores.postgres.base import TENANT, PgRecords
+from neo_polystore.stores.postgres.logins import Logins
 from neo_polystore.stores.postgres.merge import Merge, Refusal, merge
+from neo_polystore.stores.postgres.roles import PgRoles
+from neo_polystore.stores.postgres.sessions import PgSessions
 from neo_polystore.stores.postgres.tenants import PgTenants
 
 EMAIL = Refusal("email", "another user of the tenant has it")
@@ -132,20 +137,37 @@ class PgAccounts(PgRecords[User]):
         """The scope's own tenant; raises NotFoundError where there is none."""
         return await PgTenants(self.database, self.scope).get(str(self.scope.tenant))
 
+    @property
+    def roles(self) -> PgRoles:
+        """Roles and permissions, within the same scope."""
+        return PgRoles(self.database, self.scope)
+
+    @property
+    def sessions(self) -> PgSessions:
+        """Logins, within the same scope."""
+        return PgSessions(self.database, self.scope)
+
     async def verify_password(self, username: str, password: str) -> User:
         """The active user with this name and password; NotFoundError for all else."""
-        sql = (
-            f"SELECT {self.selection.selected()}, u.password_hash FROM auth.users u"
-            " WHERE u.username = $1 AND u.deleted_at IS NULL AND u.status = 'active'"
-            " AND (u.locked_until IS NULL OR u.locked_until <= now())"
-        )
-        rows = await self._fetch("verify_password", sql, [username.replace("\x00", "")])
-        stored = rows[0]["password_hash"] if rows else passwords.UNUSABLE
-        if not await asyncio.to_thread(passwords.matches, stored, password):
-            raise NotFoundError(
-                "no active user has this name and password", store=self.database.store
-            )
-        return self.from_row(rows[0])
+        return await self.get(str(await self._logins.password(username, password)))
+
+    async def set_mfa_secret(self, user: UUID, secret: bytes | None) -> None:
+        """Store the secret of a user's authenticator, encrypted."""
+        self.require_tenant("set_mfa_secret")
+        await self._logins.set_secret(user, secret)
+
+    async def mfa_uri(self, user: UUID, *, issuer: str) -> SecretStr:
+        """The `otpauth://` address of a user's secret."""
+        return await self._logins.uri(user, issuer)
+
+    async def verify_totp(self, user: UUID, code: str) -> User:
+        """The active user whose authenticator shows this code; NotFoundError for all else."""
+        await self._logins.code(user, code)
+        return await self.get(str(user))
+
+    @property
+    def _logins(self) -> Logins:
+        return Logins(self.database, self.scope)
 
     async def _hashes(self, users: Sequence[User]) -> dict[tuple[UUID, str], str]:
         """New hashes, by id and password, of those whose password is not the stored one."""

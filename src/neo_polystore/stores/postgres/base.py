@@ -9,10 +9,14 @@ from typing import Any, ClassVar, TypeVar
 import asyncpg
 
 from neo_polystore.errors import TenantRequiredError, UnsupportedError
+from neo_polystore.pgkit.database import Database
 from neo_polystore.pgkit.records import SqlRecords
 from neo_polystore.records.base import Record
 from neo_polystore.records.query import Filter, Query
 from neo_polystore.records.results import Written
+from neo_polystore.records.scope import NOBODY, Scope
+from neo_polystore.stores.postgres.gathered import Gathered
+from neo_polystore.stores.postgres.gathered_reads import Lookup
 from neo_polystore.stores.postgres.merge import Merge, merge
 
 R = TypeVar("R", bound=Record)
@@ -28,13 +32,31 @@ class PgRecords(SqlRecords[R]):
     statement that deletes it (None: nothing is deleted). `mutable` says what `write` does with a
     stored record that differs: replace it, or keep it. A `tenant_owned` port refuses to write
     without a tenant before it touches anything; reading shows nothing then by itself.
+
+    `gathers` names the SQL types of `identify`'s arguments; where it does, concurrent calls of
+    `get` and small calls of `write` share statements (see `gathered`).
     """
 
     lookup: ClassVar[str]
     removal: ClassVar[str | None] = None
+    gathers: ClassVar[tuple[str, ...]] = ()
     tenant_owned: ClassVar[bool] = False
     mutable: ClassVar[bool] = True
     merge: ClassVar[Merge[Any]]
+    _by_key: ClassVar[Lookup]
+    _amounts: ClassVar[tuple[str, ...]]
+
+    def __init_subclass__(cls) -> None:
+        """Prepare the lookup that all callers share."""
+        super().__init_subclass__()
+        columns = cls.selection.columns.items()
+        cls._amounts = tuple(name for name, column in columns if column.type == "numeric")
+        if cls.gathers:
+            cls._by_key = Lookup(cls.selection, cls.lookup, cls.gathers)
+
+    def __init__(self, database: Database, scope: Scope = NOBODY, gathered: Gathered | None = None):
+        super().__init__(database, scope)
+        self._gathered = gathered if self.gathers else None
 
     def identify(self, key: str) -> tuple[Any, ...]:
         """The arguments of `lookup` and `removal`; NotFoundError where it cannot be a key."""
@@ -47,15 +69,29 @@ class PgRecords(SqlRecords[R]):
     async def get(self, key: str) -> R:
         """The record with this key; raises NotFoundError."""
         arguments = self.identify(key)
-        sql = f"SELECT {self.selection.selected()} {self.lookup}"
-        rows = await self._fetch("get", sql, list(arguments))
-        if not rows:
+        if self._gathered is not None:
+            row = await self._gathered.read(self._by_key, self.scope, arguments)
+        else:
+            sql = f"SELECT {self.selection.selected()} {self.lookup}"
+            row = next(iter(await self._fetch("get", sql, list(arguments))), None)
+        if row is None:
             raise self.missing(key)
-        return self.from_row(rows[0])
+        return self.from_row(row)
+
+    @property
+    def row(self) -> str:
+        """The alias of the table that a record is a row of: the first one of `source`."""
+        return self.selection.source.split()[1]
+
+    async def fetch(self, operation: str, sql: str, arguments: list[Any]) -> list[asyncpg.Record]:
+        """The rows of a statement that only reads, within the port's scope."""
+        return await self._fetch(operation, sql, arguments)
 
     async def write(self, records: Sequence[R]) -> Written:
         """Store records, each exactly once by its key; see `ports.records`."""
         self.require_tenant("write")
+        if self._gathered is not None:
+            return await self._gathered.write(self.merge, self.scope, records)
         return await merge(self.database, self.scope, self.merge, records)
 
     async def delete(self, key: str) -> None:
@@ -82,13 +118,18 @@ class PgRecords(SqlRecords[R]):
 
     def from_row(self, row: asyncpg.Record) -> R:
         """The record in one row; NUMERIC(78,0) comes back as an exact int."""
-        values = {name: _exact(row[name]) for name in self.selection.columns}
-        return self.record.model_validate(values)
+        values = {name: row[name] for name in self.selection.columns}
+        for name in self._amounts:
+            value = values[name]
+            if value is not None:
+                values[name] = int(value)
+        return self.record.trusted(values)
 
     async def distinct(self, query: Query, field: str) -> list[Any]:
         """The different values of a field, sorted."""
-        return [_exact(value) for value in await super().distinct(query, field)]
+        return [exact(value) for value in await super().distinct(query, field)]
 
 
-def _exact(value: Any) -> Any:
+def exact(value: Any) -> Any:
+    """A column's value as records have it: NUMERIC(78,0) as an int."""
     return int(value) if isinstance(value, Decimal) else value

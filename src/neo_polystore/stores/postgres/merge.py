@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 import asyncpg
 
 from neo_polystore.errors import ConflictError, TenantRequiredError, ValidationError
+from neo_polystore.pgkit.arrays import ArrayStatement
 from neo_polystore.pgkit.database import Connection, Database
 from neo_polystore.pgkit.errors import SerializationError
 from neo_polystore.records.base import Record
@@ -27,7 +28,7 @@ Measured on transactions: the same speed at 1,000 records, COPY a fifth faster f
 CHUNK = 20_000
 """A larger batch goes in several statements of one transaction, so that memory stays bounded."""
 
-_BAD_RECORD = (
+BAD_RECORD = (
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.DataError,
     asyncpg.ProgramLimitExceededError,
@@ -55,7 +56,7 @@ class RefusedError(Exception):
 class Merge(Generic[R]):
     """How records of one type are stored.
 
-    `sql` reads the relation `{incoming}`, which has `index` and `columns` (name -> SQL type) as
+    `sql` reads the relation `{incoming}` (called i), which has `index` and `columns` (name -> SQL type) as
     `row` fills them, and answers (index, outcome) for each: `new`, `existing`, `replaced`, a name
     in `refusals`, or `unseen` where a row that this snapshot does not show was in the way.
     `constraints` says what a violated constraint means. `weigh` is 1 for an ordinary record,
@@ -71,12 +72,9 @@ class Merge(Generic[R]):
     weigh: Callable[[R], int] = lambda record: 1
 
     @cached_property
-    def inline_sql(self) -> str:
-        """The statement over arrays, one parameter per column."""
-        types = ("int", *self.columns.values())
-        arrays = ", ".join(f"${place}::{name}[]" for place, name in enumerate(types, 1))
-        names = ", ".join(("index", *self.columns))
-        return self.sql.replace("{incoming}", f"unnest({arrays}) AS i ({names})")
+    def inline(self) -> ArrayStatement:
+        """The statement over arrays: the index first, then the columns."""
+        return ArrayStatement(self.sql, {"index": "int", **self.columns}, width=2)
 
     @cached_property
     def staging(self) -> str:
@@ -86,7 +84,7 @@ class Merge(Generic[R]):
     @cached_property
     def staged_sql(self) -> str:
         """The statement over the temporary table."""
-        return self.sql.replace("{incoming}", f"pg_temp.{self.staging}")
+        return self.sql.replace("{incoming}", f"pg_temp.{self.staging} AS i")
 
     @cached_property
     def staging_sql(self) -> str:
@@ -208,7 +206,7 @@ class _Work(Generic[R]):
             return {}
         if self.weight(rows) <= INLINE:
             columns = zip(*rows.values(), strict=True)
-            answers = await connection.fetch(self.spec.inline_sql, *columns)
+            answers = await connection.fetch(self.spec.inline.plain, *columns)
         else:
             await connection.execute(self.spec.staging_sql)
             try:
@@ -227,7 +225,7 @@ class _Work(Generic[R]):
         try:
             async with connection.transaction():
                 return await self.together(connection, places)
-        except _BAD_RECORD as error:
+        except BAD_RECORD as error:
             if isinstance(error, asyncpg.InsufficientPrivilegeError) and (
                 "row-level security" not in str(error)
             ):

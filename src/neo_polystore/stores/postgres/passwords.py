@@ -28,6 +28,11 @@ def matches(stored: str, password: str) -> bool:
         return False
 
 
+def renewed(stored: str, password: str) -> str | None:
+    """A hash with today's cost for the right password; None where the stored one has it."""
+    return hashed(password) if _HASHER.check_needs_rehash(stored) else None
+
+
 @lru_cache(maxsize=1)
 def _dummy() -> str:
     return _HASHER.hash(secrets.token_hex(16))

@@ -2,78 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
-from typing import Any, ClassVar
+from dataclasses import asdict, replace
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 import asyncpg
 
-from neo_polystore.errors import ConfigError
 from neo_polystore.pgkit import migrations
 from neo_polystore.pgkit.database import Connection, Database, PgConfig, apply_scope
 from neo_polystore.pgkit.health import probe, with_facts
+from neo_polystore.pgkit.versioned import Versioned
+from neo_polystore.ports.relational import Isolation
 from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.records.scope import SYSTEM, Scope
 from neo_polystore.stores.postgres.background import Background
 from neo_polystore.stores.postgres.catalog import PORTS
+from neo_polystore.stores.postgres.gathered import Gathered
 from neo_polystore.stores.postgres.ledger import PgLedger
+from neo_polystore.stores.postgres.operations import Operations
 from neo_polystore.stores.postgres.outbox import PgOutbox
 from neo_polystore.stores.postgres.outbox_admin import PgOutboxAdmin
 from neo_polystore.stores.postgres.outbox_feed import PgFeed
 from neo_polystore.stores.postgres.unit_of_work import UnitOfWork, unit_of_work
 from neo_polystore.stores.postgres.upkeep import PgUpkeep
 
+T = TypeVar("T")
+
 ENVIRONMENT = "primary"
 YEARS_AHEAD = 2
 DEFAULT_PARTITION = "blockchain.transactions_default"
 
 
-class PostgresStore:
+class PostgresStore(Versioned):
     """Accounts, networks, wallets, transactions, contracts and sealed blobs in one database."""
 
     name: ClassVar[str] = "postgres"
+    environment: ClassVar[str] = ENVIRONMENT
     serves: ClassVar[frozenset[str]] = frozenset(PORTS)
     features: ClassVar[frozenset[str]] = frozenset(
-        {"transactions", "row-level-security", "unit-of-work", "partitions"}
+        {"transactions", "row-level-security", "unit-of-work", "partitions", "outbox"}
     )
 
     def __init__(self, config: PgConfig):
         self.config = config
         self._database = Database(config, store=self.name)
-        self._bound = False
+        self._gathered = Gathered(self._database)
         self._background = Background(config, store=self.name)
+        self._operations = Operations(self._database)
 
     async def connect(self) -> None:
-        """Open the pool. ConfigError for a role that row-level security does not bind."""
+        """Open the pool. UnsafeRoleError for a role that row-level security does not bind."""
         await self._database.connect()
-        try:
-            async with self._database.acquire("connect") as connection:
-                await self._check_role(connection)
-        except BaseException:
-            await self._database.close()
-            raise
+        self._gathered.open()
 
     async def close(self) -> None:
-        """Close the pool when the calls that are running have ended."""
+        """Finish the calls that were accepted, then close every connection."""
+        await self._gathered.close()
         await self._background.close()
         await self._database.close()
 
     async def health(self) -> Health:
-        """Version, milliseconds, and whether transactions miss a partition of their own."""
-        health = await probe(self._database, self._describe)
-        if not self._bound:  # reached, but as a role that must not be used
-            await self._database.close()
-        return health
+        """Version, milliseconds, and whether transactions miss a partition of their own.
+
+        Its facts count how often connections were reused and calls gathered.
+        """
+        health = await probe(self._database, _describe)
+        return with_facts(health, "", **self._usage())
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
-        """Bring `migrations/primary` up to date and make the partitions of the next years."""
+        """Bring `migrations/primary` up to date, with what depends on the day and the server.
+
+        That is the partitions of the next years, and the rights of those roles that were not
+        there when the revision ran which grants them.
+        """
         report = await migrations.migrate(
             self.config, environment=ENVIRONMENT, store=self.name, dry_run=dry_run
         )
-        if not dry_run and not report.applied:
-            await self._ensure_partitions()
+        if not dry_run:
+            await self._grant_readers()
+            if not report.applied:
+                await self._ensure_partitions()
         return report
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
@@ -93,13 +103,31 @@ class PostgresStore:
 
     def port(self, data_type: str) -> Any:
         """The port of one data type, acting for nobody yet; KeyError for an unknown one."""
-        return PORTS[data_type](self._database)
+        return PORTS[data_type](self._database, gathered=self._gathered)
 
     def unit_of_work(
-        self, *, tenant: UUID | None = None, service: str | None = None
+        self,
+        *,
+        tenant: UUID | None = None,
+        service: str | None = None,
+        isolation: Isolation | None = None,
     ) -> AbstractAsyncContextManager[UnitOfWork]:
         """One transaction on behalf of a tenant and service; commits at the end of the block."""
-        return unit_of_work(self._database, Scope(tenant=tenant, service=service))
+        scope = Scope(tenant=tenant, service=service)
+        return unit_of_work(self._database, scope, isolation=isolation)
+
+    async def execute_in_transaction(
+        self,
+        name: str,
+        work: Callable[[UnitOfWork], Awaitable[T]],
+        *,
+        tenant: UUID | None = None,
+        service: str | None = None,
+        isolation: Isolation | None = None,
+    ) -> T:
+        """The result of a named unit of work, run again where it lost; see `ports.relational`."""
+        scope = Scope(tenant=tenant, service=service)
+        return await self._operations.run(name, work, scope=scope, isolation=isolation)
 
     @property
     def outbox(self) -> PgOutbox:
@@ -126,35 +154,25 @@ class PostgresStore:
         """The scheduler's books."""
         return PgLedger(self._background)
 
-    async def _check_role(self, connection: Connection) -> None:
-        role = await connection.fetchrow(
-            "SELECT r.rolname, r.rolsuper, r.rolbypassrls, d.datdba = r.oid AS owns"
-            " FROM pg_roles r, pg_database d"
-            " WHERE r.rolname = current_user AND d.datname = current_database()"
-        )
-        if role is not None and (role["rolsuper"] or role["rolbypassrls"] or role["owns"]):
-            raise ConfigError(
-                f"role {role['rolname']!r} is a superuser, owns the database or bypasses"
-                " row-level security, so tenants would not be kept apart: connect as neo_app",
-                store=self.name,
-                operation="connect",
-            )
-        self._bound = True
+    def _usage(self) -> dict[str, object]:
+        usage = self._database.usage
+        facts: dict[str, object] = {
+            "connection_uses": usage.uses,
+            "connection_reuse_percent": round(usage.reuse_percent, 2),
+        }
+        for name, counts in self._gathered.counts.items():
+            facts[f"gathered_{name}"] = asdict(counts)
+        facts["retries"] = asdict(self._database.retries.counts)
+        facts["operations"] = {n: asdict(c) for n, c in self._operations.counts.items()}
+        return facts
 
-    async def _describe(self, connection: Connection, health: Health) -> Health:
-        if not self._bound:
-            await self._check_role(connection)
-        if await connection.fetchval(f"SELECT to_regclass('{DEFAULT_PARTITION}')") is None:
-            health = with_facts(health, "no schema yet: run `neo-polystore db migrate`")
-            return replace(health, status="degraded")
-        if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {DEFAULT_PARTITION})"):
-            detail = (
-                f"transactions lie in {DEFAULT_PARTITION}:"
-                " call blockchain.ensure_transaction_partitions"
-            )
-            health = with_facts(health, detail, default_partition=True)
-            return replace(health, status="degraded")
-        return health
+    async def _grant_readers(self) -> None:
+        async with self._database.translated("migrate"):
+            connection = await asyncpg.connect(**self.config.connect_arguments(as_owner=True))
+            try:
+                await connection.execute("SELECT core.grant_readers()")
+            finally:
+                await connection.close()
 
     async def _ensure_partitions(self) -> None:
         """The server's year goes on while no migration comes."""
@@ -167,6 +185,20 @@ class PostgresStore:
                 )
         finally:
             await database.close()
+
+
+async def _describe(connection: Connection, health: Health) -> Health:
+    if await connection.fetchval(f"SELECT to_regclass('{DEFAULT_PARTITION}')") is None:
+        health = with_facts(health, "no schema yet: run `neo-polystore db migrate`")
+        return replace(health, status="degraded")
+    if await connection.fetchval(f"SELECT EXISTS (SELECT FROM {DEFAULT_PARTITION})"):
+        detail = (
+            f"transactions lie in {DEFAULT_PARTITION}:"
+            " call blockchain.ensure_transaction_partitions"
+        )
+        health = with_facts(health, detail, default_partition=True)
+        return replace(health, status="degraded")
+    return health
 
 
 _: type[Store] = PostgresStore

@@ -20,10 +20,9 @@ from neo_polystore.stores.postgres.merge import Merge, Refusal, merge
 # Both are one statement, so there is never one without the other. Keys go in sorted order, so
 # that two loads of the same file wait for each other instead of deadlocking.
 SQL = """
-WITH incoming AS MATERIALIZED (SELECT * FROM {incoming}),
-judged AS MATERIALIZED (
+WITH judged AS MATERIALIZED (
     SELECT i.*, n.id AS network_id
-    FROM incoming i LEFT JOIN blockchain.networks n USING (chain_id)
+    FROM {incoming} LEFT JOIN blockchain.networks n USING (chain_id)
 ),
 keys AS (
     INSERT INTO blockchain.transaction_keys
@@ -48,10 +47,9 @@ FROM judged j LEFT JOIN keys k ON k.transaction_id = j.id
 """
 
 RECEIPTS_SQL = """
-WITH incoming AS MATERIALIZED (SELECT * FROM {incoming}),
-judged AS MATERIALIZED (
+WITH judged AS MATERIALIZED (
     SELECT i.*, k.transaction_id, k.created_at
-    FROM incoming i
+    FROM {incoming}
     LEFT JOIN blockchain.networks n USING (chain_id)
     LEFT JOIN blockchain.transaction_keys k
         ON k.network_id = n.id AND k.transaction_hash = i.hash
@@ -160,6 +158,7 @@ class PgTransactions(PgRecords[Transaction]):
 
     selection = _ALL
     lookup = f"FROM {_KEYED} WHERE n.chain_id = $1 AND k.transaction_hash = $2"
+    gathers = ("bigint", "text")
     mutable = False
     merge = Merge(
         name="transactions",

@@ -8,11 +8,13 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from neo_polystore.errors import UsageError
-from neo_polystore.pgkit.database import Connection, Database
+from neo_polystore.pgkit.database import Database
 from neo_polystore.ports.outbox import Draft
+from neo_polystore.ports.relational import Isolation
 from neo_polystore.records.base import Record
 from neo_polystore.records.payload import to_payload
-from neo_polystore.records.scope import NOBODY, Scope
+from neo_polystore.records.scope import Scope
+from neo_polystore.stores.postgres.bound import Bound
 from neo_polystore.stores.postgres.catalog import MODELS, PORTS
 from neo_polystore.stores.postgres.pending import Pending
 from neo_polystore.stores.postgres.repository import Repository
@@ -25,11 +27,12 @@ _SAVEPOINT = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 class UnitOfWork:
     """Work that is committed together at the end of `async with`, or not at all.
 
-    Belongs to one task: its one connection answers one call at a time. A refused write leaves
-    the work as it was before that write, and the work may go on.
+    Its one connection answers one call at a time: a task that calls while another one's call, or
+    savepoint block, is under way gets UsageError. A refused write leaves the work as it was
+    before that write, and the work may go on.
     """
 
-    def __init__(self, database: _Bound):
+    def __init__(self, database: Bound):
         self._database = database
         self._pending = Pending(database)
 
@@ -71,15 +74,16 @@ class UnitOfWork:
     @asynccontextmanager
     async def savepoint(self, name: str) -> AsyncIterator[None]:
         """A part that an exception undoes alone (and then goes on its way)."""
-        await self.write_messages()
-        await self._savepoint("SAVEPOINT", name)
-        try:
-            yield
-        except BaseException:
-            await self.rollback_to(name)
+        with self._database.turn("savepoint"):
+            await self.write_messages()
+            await self._savepoint("SAVEPOINT", name)
+            try:
+                yield
+            except BaseException:
+                await self.rollback_to(name)
+                await self._savepoint("RELEASE SAVEPOINT", name)
+                raise
             await self._savepoint("RELEASE SAVEPOINT", name)
-            raise
-        await self._savepoint("RELEASE SAVEPOINT", name)
 
     async def rollback_to(self, name: str) -> None:
         """Undo what came after the savepoint of this name, which stays set."""
@@ -95,58 +99,15 @@ class UnitOfWork:
 
 
 @asynccontextmanager
-async def unit_of_work(database: Database, scope: Scope) -> AsyncIterator[UnitOfWork]:
+async def unit_of_work(
+    database: Database, scope: Scope, *, isolation: Isolation | None = None
+) -> AsyncIterator[UnitOfWork]:
     """Begin, set the scope for this transaction only, and commit or roll back at the end."""
-    async with database.transaction("unit of work", scope) as connection:
-        bound = _Bound(database, connection, scope)
+    async with database.transaction("unit of work", scope, isolation=isolation) as connection:
+        bound = Bound(database, connection, scope)
         try:
             work = UnitOfWork(bound)
             yield work
             await work.write_messages()
         finally:
-            bound.end()
-
-
-class _Bound(Database):
-    """A database that has only the unit of work's connection: transactions become savepoints."""
-
-    def __init__(self, database: Database, connection: Connection, scope: Scope):
-        super().__init__(database.config, store=database.store)
-        self.scope = scope
-        self._connection: Connection | None = connection
-
-    def end(self) -> None:
-        """The connection goes back to the pool: nothing may use it from here any more."""
-        self._connection = None
-
-    @asynccontextmanager
-    async def acquire(self, operation: str) -> AsyncIterator[Connection]:
-        """The one connection."""
-        if self._connection is None:
-            raise UsageError("the unit of work has ended", store=self.store, operation=operation)
-        async with self.translated(operation):
-            yield self._connection
-
-    @asynccontextmanager
-    async def transaction(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
-        """A savepoint."""
-        self._check(scope)
-        async with self.acquire(operation) as connection, connection.transaction():
-            yield connection
-
-    @asynccontextmanager
-    async def reading(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
-        """The one connection; its scope is set already."""
-        self._check(scope)
-        async with self.acquire(operation) as connection:
-            yield connection
-
-    @asynccontextmanager
-    async def statement(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
-        """A savepoint: a refused statement must not end the whole work."""
-        async with self.transaction(operation, scope) as connection:
-            yield connection
-
-    def _check(self, scope: Scope) -> None:
-        if scope != self.scope:
-            raise UsageError("a unit of work acts for one tenant and service", store=self.store)
+            await bound.end()

@@ -17,10 +17,9 @@ OWNER = Refusal("owner", "the tenant has no such user")
 # Rows of other tenants are out of sight here; an address that is taken all the same stays
 # `unseen` when looked at again, and its holder is not named.
 SQL = f"""
-WITH incoming AS MATERIALIZED (SELECT * FROM {{incoming}}),
-judged AS MATERIALIZED (
+WITH judged AS MATERIALIZED (
     SELECT i.*, n.id AS network_id, u.id AS user_id, w.id AS present
-    FROM incoming i
+    FROM {{incoming}}
     LEFT JOIN blockchain.networks n USING (chain_id)
     LEFT JOIN auth.users u ON u.id = i.owner AND u.deleted_at IS NULL
     LEFT JOIN blockchain.wallets w ON w.network_id = n.id AND w.address = i.address
@@ -85,6 +84,7 @@ class PgWallets(PgRecords[Wallet]):
         "DELETE FROM blockchain.wallets w USING blockchain.networks n"
         " WHERE n.id = w.network_id AND n.chain_id = $1 AND w.address = $2"
     )
+    gathers = ("bigint", "text")
     tenant_owned = True
     mutable = False
     merge = Merge(

@@ -100,6 +100,12 @@ class Keys:
         """The key as the server sees it."""
         return self._namespace + key
 
+    def patterns(self) -> list[str]:
+        """What SCAN finds every key by that is surely ours."""
+        if self._namespace:
+            return [_glob(self._namespace) + "*"]
+        return sorted({family.pattern.partition("{")[0] + "*" for family in FAMILIES.values()})
+
     def of_record(self, data_type: str, key: str, tenant: UUID | None) -> tuple[str, float]:
         """Key and TTL of a record; UnsupportedError where its data type is not cached.
 
@@ -116,6 +122,11 @@ class Keys:
                 return family.key(data_type, key), family.ttl
             case _:
                 return family.key(key), family.ttl
+
+
+def _glob(text: str) -> str:
+    """The text with what SCAN takes for wildcards escaped."""
+    return re.sub(r"([\\*?\[\]^])", r"\\\1", text)
 
 
 def _escape(part: str, *, colons: bool) -> str:

@@ -7,12 +7,22 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from neo_polystore.errors import ConfigError, PolystoreError
-from neo_polystore.ports.store import Health, HealthStatus, MigrationReport, Store
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    HealthStatus,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.stores.redis.cache import RedisCache
+from neo_polystore.stores.redis.clearing import clear_keys
 from neo_polystore.stores.redis.client import RedisClient
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.limits import RedisLimits
 
+_NO_SCHEMA = "keys have no schema; scripts load themselves"
 _OLDEST = (6, 2)
 _FACTS = ("used_memory", "maxmemory", "evicted_keys", "connected_clients", "aof_enabled", "role")
 
@@ -61,9 +71,28 @@ class RedisStore:
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Nothing to do."""
-        return MigrationReport(
-            self.name, "none", None, not_applicable="keys have no schema; scripts load themselves"
-        )
+        return MigrationReport(self.name, "none", None, not_applicable=_NO_SCHEMA)
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Nothing to take back."""
+        return await self.migrate(dry_run=True)
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """Nothing to write down."""
+        return Script(cls.name, not_applicable=_NO_SCHEMA)
+
+    async def validate(self) -> Validation:
+        """Nothing to compare."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove every key of the namespace; without a namespace, of the families there are."""
+        rows = {}
+        for pattern in self._client.keys.patterns():
+            if count := await clear_keys(self._client, pattern, dry_run=dry_run):
+                rows[pattern] = count
+        return Cleared(self.name, rows)
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these keys the server has, by a connection of its own.

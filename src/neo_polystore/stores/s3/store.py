@@ -10,12 +10,23 @@ from typing import Any, ClassVar
 from botocore.exceptions import ClientError
 
 from neo_polystore.errors import PolystoreError
+from neo_polystore.objectkit.clearing import clear_objects
 from neo_polystore.objectkit.threads import finished
-from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.stores.s3.client import S3Client, make_driver
 from neo_polystore.stores.s3.config import S3Config
 from neo_polystore.stores.s3.errors import STORE, code_of, translated
 from neo_polystore.stores.s3.objects import S3Objects
+
+_NO_SCHEMA = "objects have no schema"
+_NOT_OURS = "without a bucket prefix any bucket may be somebody else's: empty them yourself"
 
 
 class S3Store:
@@ -57,7 +68,26 @@ class S3Store:
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Nothing to do."""
-        return MigrationReport(self.name, "objects", None, not_applicable="objects have no schema")
+        return MigrationReport(self.name, "objects", None, not_applicable=_NO_SCHEMA)
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Nothing to take back."""
+        return await self.migrate(dry_run=True)
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """Nothing to write down."""
+        return Script(cls.name, not_applicable=_NO_SCHEMA)
+
+    async def validate(self) -> Validation:
+        """Nothing to compare."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove every object from the buckets with our prefix; not without such a prefix."""
+        if not self._client.config.bucket_prefix:
+            return Cleared(self.name, not_applicable=_NOT_OURS)
+        return await clear_objects(self._ports["objects"], store=self.name, dry_run=dry_run)
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these keys the service has, by a client of its own."""

@@ -13,7 +13,14 @@ from typing import Any, ClassVar
 from tantivy import Query
 
 from neo_polystore.errors import PolystoreError, UnavailableError
-from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.stores.tantivy.config import TantivyConfig
 from neo_polystore.stores.tantivy.days import Day, Days, count_matching
 from neo_polystore.stores.tantivy.errors import STORE, translated
@@ -21,6 +28,7 @@ from neo_polystore.stores.tantivy.logs import TantivyLogs
 from neo_polystore.stores.tantivy.writer import Writer
 
 _SLOW_MS = 1000.0
+_NO_SCHEMA = "every day's index is made with its schema inside it"
 
 
 def _utc_now() -> datetime:
@@ -41,7 +49,8 @@ class TantivyStore:
         self.config = config
         self._closed = False
         self._days = Days(config.directory)
-        self._logs = TantivyLogs(self._days, Writer(config, self._days, now))
+        self._writer = Writer(config, self._days, now)
+        self._logs = TantivyLogs(self._days, self._writer)
 
     async def connect(self) -> None:
         """Make the directory and open its indexes; UnavailableError where it cannot be used."""
@@ -98,8 +107,30 @@ class TantivyStore:
             store=STORE,
             target="logs",
             current=None,
-            not_applicable="every day's index is made with its schema inside it",
+            not_applicable=_NO_SCHEMA,
         )
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Nothing to take back."""
+        return await self.migrate(dry_run=True)
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """Nothing to write down."""
+        return Script(cls.name, not_applicable=_NO_SCHEMA)
+
+    async def validate(self) -> Validation:
+        """Nothing to compare."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove every day's index."""
+        return Cleared(STORE, await asyncio.to_thread(self._clear, dry_run))
+
+    def _clear(self, dry_run: bool) -> dict[str, int]:
+        with translated("clear"):
+            rows = {day.path.name: day.searcher.num_docs for day in self._days.load()}
+            return rows if dry_run else self._writer.remove(rows)
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these ids tantivy finds in indexes opened anew."""

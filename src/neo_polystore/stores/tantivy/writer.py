@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,17 @@ class Writer:
             if fresh:
                 self._commit(fresh.values())
             return counts
+
+    def remove(self, names: Mapping[str, int]) -> dict[str, int]:
+        """Remove whole days; answers how many documents each held when it went."""
+        rows = {}
+        with self._locked():
+            for day in self._days.load():
+                if day.path.name in names:
+                    rows[day.path.name] = day.searcher.num_docs
+                    shutil.rmtree(day.path)
+            _sync(self._days.root)
+        return rows
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

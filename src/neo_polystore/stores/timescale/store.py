@@ -7,12 +7,22 @@ from typing import Any, ClassVar
 
 import asyncpg
 
+from neo_polystore.pgkit.clearing import clear
 from neo_polystore.pgkit.database import Connection, Database, PgConfig
 from neo_polystore.pgkit.health import probe, with_facts
-from neo_polystore.pgkit.sql_files import migrate_scripts
-from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.pgkit.sql_files import migrate_scripts, script_text
+from neo_polystore.ports.store import (
+    Cleared,
+    Health,
+    MigrationReport,
+    Script,
+    Store,
+    Validation,
+)
 from neo_polystore.stores.timescale.ingest import Ingest
 from neo_polystore.stores.timescale.metrics import MetricPoints, place_of
+
+FOLDER = "timescale"
 
 _MODE = """
 SELECT c.relkind = 'p' AS partitioned,
@@ -52,8 +62,27 @@ class TimescaleStore:
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Run the files of `timescale/` as the owner."""
-        return await migrate_scripts(
-            self.config, folder="timescale", store=self.name, dry_run=dry_run
+        return await migrate_scripts(self.config, folder=FOLDER, store=self.name, dry_run=dry_run)
+
+    async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
+        """Not offered."""
+        return MigrationReport(
+            self.name, FOLDER, None, not_applicable="the files of timescale/ only go forward"
+        )
+
+    @classmethod
+    def script(cls, *, after: str | None = None) -> Script:
+        """The files of `timescale/` as a script for psql."""
+        return Script(cls.name, script_text(FOLDER, after=after))
+
+    async def validate(self) -> Validation:
+        """Every file applied, and as it was then."""
+        return Validation.of(await self.migrate(dry_run=True))
+
+    async def clear(self, *, dry_run: bool = False) -> Cleared:
+        """Remove all points and the names of their services."""
+        return await clear(
+            self.config, store=self.name, tables=("services", "metrics"), dry_run=dry_run
         )
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:

@@ -1,0 +1,76 @@
+"""`neo-polystore scheduler`: the platform's own jobs, when they ran and how that ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from neo_polystore.cli.outbox import relational
+from neo_polystore.cli.output import JsonOption, console, print_json, run
+from neo_polystore.ops.background import process_name
+from neo_polystore.ops.jobs import platform_jobs
+from neo_polystore.ops.scheduler import Run, Scheduler
+from neo_polystore.ports.scheduling import JobStatus
+
+app = typer.Typer(help="The platform's own jobs.", no_args_is_help=True)
+
+
+@app.command()
+def status(as_json: JsonOption = False) -> None:
+    """Show every job: its rule, when it is due, how its last run ended."""
+    found = run(_status())
+    if as_json:
+        print_json([asdict(job) for job in found])
+        return
+    table = Table(title="Jobs (times in UTC)", title_justify="left")
+    for heading in ("job", "rule", "next", "last run", "outcome", "seconds", "detail"):
+        table.add_column(heading, overflow="fold")
+    for job in found:
+        table.add_row(
+            job.name,
+            job.cron,
+            _time(job.next_run),
+            _time(job.last_run),
+            "running" if job.holder else job.last_outcome or "-",
+            "-" if job.last_seconds is None else f"{job.last_seconds:.1f}",
+            escape(job.last_error or ("-" if job.last_result is None else str(job.last_result))),
+        )
+    console.print(table)
+
+
+@app.command("run")
+def run_job(
+    job: Annotated[str, typer.Argument(help="The job's name.")], as_json: JsonOption = False
+) -> None:
+    """Run a job now. Exit code 1 where it failed, or is running already."""
+    done = run(_run(job))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        detail = done.error or ("" if done.result is None else str(done.result))
+        console.print(f"{job}: {done.outcome} {escape(detail)}".rstrip())
+    if done.outcome != "done":
+        raise typer.Exit(1)
+
+
+async def _status() -> Sequence[JobStatus]:
+    async with relational() as store:
+        await Scheduler(store.ledger, platform_jobs(store.upkeep), holder=process_name()).register()
+        return await store.ledger.status()
+
+
+async def _run(job: str) -> Run:
+    async with relational() as store:
+        return await Scheduler(
+            store.ledger, platform_jobs(store.upkeep), holder=process_name()
+        ).run_now(job)
+
+
+def _time(value: datetime | None) -> str:
+    return "-" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"

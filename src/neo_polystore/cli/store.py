@@ -1,0 +1,207 @@
+"""`neo-polystore store`: an engine's own diagnostics."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+
+import asyncpg
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
+from neo_polystore.cli.output import JsonOption, console, print_json, run
+from neo_polystore.cli.text import printable
+from neo_polystore.errors import UsageError
+from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.pgkit.errors import translated
+from neo_polystore.settings import Settings
+from neo_polystore.stores.postgres import diagnostics
+from neo_polystore.stores.postgres.diagnostics import Answer, human_bytes
+from neo_polystore.stores.postgres.vacuum import vacuum as run_vacuum
+
+app = typer.Typer(help="What an engine says about itself.", no_args_is_help=True)
+postgres = typer.Typer(help="Diagnostics of PostgreSQL.", no_args_is_help=True)
+app.add_typer(postgres, name="postgres")
+
+ENGINES = ("postgres", "event_store", "timescale", "jsonb")
+
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many rows.")]
+Every = Annotated[bool, typer.Option("--all", help="Not only those that call for attention.")]
+Engine = Annotated[
+    str,
+    typer.Option(
+        "--of",
+        metavar="STORE",
+        help="Whose database: postgres, event_store, timescale or jsonb.",
+    ),
+]
+Question = Callable[[Any], Awaitable[Answer]]
+
+
+@postgres.command()
+def slow(
+    at_least: Annotated[
+        float, typer.Option("--min-ms", min=0, help="Mean milliseconds from which on to report.")
+    ] = diagnostics.SLOW_MS,
+    limit: Limit = 20,
+    of: Engine = "postgres",
+    as_json: JsonOption = False,
+) -> None:
+    """Show statements that are slow on average, the costliest first."""
+    answer = run(_ask(of, lambda c: diagnostics.slow(c, at_least_ms=at_least, limit=limit)))
+    _show(answer, ("state", "calls", "mean_ms", "max_ms", "total_ms", "query"), as_json=as_json)
+
+
+@postgres.command()
+def bloat(
+    every: Every = False, limit: Limit = 20, of: Engine = "postgres", as_json: JsonOption = False
+) -> None:
+    """Show tables with dead rows, and when they were vacuumed."""
+    answer = run(_ask(of, lambda c: diagnostics.bloat(c, every=every, limit=limit)))
+    shown = ("table", "live", "dead", "dead_percent", "due", "vacuumed", "bytes")
+    _show(answer, shown, as_json=as_json)
+
+
+@postgres.command()
+def locks(of: Engine = "postgres", as_json: JsonOption = False) -> None:
+    """Show who waits for whom."""
+    answer = run(_ask(of, diagnostics.locks))
+    shown = ("blocked", "waits_seconds", "query", "blocker", "blocker_state", "blocker_query")
+    _show(answer, shown, as_json=as_json, empty="nobody waits for a lock")
+
+
+@postgres.command()
+def connections(of: Engine = "postgres", as_json: JsonOption = False) -> None:
+    """Show the server's connections by database, role, application and state."""
+    answer = run(_ask(of, diagnostics.connections))
+    shown = ("database", "role", "application", "state", "connections", "longest_seconds")
+    _show(answer, shown, as_json=as_json)
+
+
+@postgres.command()
+def indexes(
+    every: Every = False, limit: Limit = 20, of: Engine = "postgres", as_json: JsonOption = False
+) -> None:
+    """Show indexes that nothing has used, the largest first."""
+    answer = run(_ask(of, lambda c: diagnostics.indexes(c, every=every, limit=limit)))
+    _show(answer, ("index", "table", "scans", "bytes"), as_json=as_json)
+
+
+@postgres.command()
+def sizes(limit: Limit = 20, of: Engine = "postgres", as_json: JsonOption = False) -> None:
+    """Show the largest tables with their indexes, and every database."""
+    answer = run(_ask(of, lambda c: diagnostics.sizes(c, limit=limit)))
+    _show(answer, ("table", "rows", "bytes", "index_bytes", "partitions"), as_json=as_json)
+
+
+@postgres.command()
+def vacuum(
+    tables: Annotated[
+        list[str] | None, typer.Argument(help="schema.table; without any, those that need it.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be vacuumed.")
+    ] = False,
+    of: Engine = "postgres",
+    as_json: JsonOption = False,
+) -> None:
+    """Run VACUUM (ANALYZE) as the owner; others may read and write meanwhile."""
+    answer = run(_vacuum(of, tables or [], dry_run=dry_run))
+    _show(answer, ("table", "dead") if dry_run else ("table", "dead", "ms"), as_json=as_json)
+
+
+async def _ask(engine: str, question: Question) -> Answer:
+    """Ask as the administrator of NEO_ADMIN_URL, who sees everybody's, else as the application."""
+    settings = Settings.load()
+    return await _with(settings, engine, lambda config: _asked(settings, config, question))
+
+
+async def _asked(settings: Settings, config: PgConfig, question: Question) -> Answer:
+    async with translated("postgres", "diagnostics"):
+        if settings.neo_profile == "server" and settings.neo_admin_url is not None:
+            url = settings.neo_admin_url.get_secret_value()
+            connection = await asyncpg.connect(url, database=config.database)
+        else:
+            connection = await asyncpg.connect(**config.direct().connect_arguments())
+        try:
+            return await question(connection)
+        finally:
+            await connection.close()
+
+
+async def _vacuum(engine: str, tables: list[str], *, dry_run: bool) -> Answer:
+    return await _with(
+        Settings.load(), engine, lambda config: run_vacuum(config, tables, dry_run=dry_run)
+    )
+
+
+async def _with(
+    settings: Settings, engine: str, work: Callable[[PgConfig], Awaitable[Answer]]
+) -> Answer:
+    if engine not in ENGINES:
+        raise UsageError(f"--of {engine}: choose from {', '.join(ENGINES)}")
+    embedded = settings.neo_profile == "embedded"
+    addresses = await EmbeddedAddresses.open(settings) if embedded else ServerAddresses(settings)
+    try:
+        return await work(await addresses.config(engine))
+    finally:
+        await addresses.close()
+
+
+_STYLES = {"slow": "yellow", "degraded": "red"}
+
+
+def _show(
+    answer: Answer, columns: tuple[str, ...], *, as_json: bool, empty: str = "nothing to report"
+) -> None:
+    if as_json:
+        print_json(asdict(answer))
+        return
+    if answer.rows:
+        console.print(_table(answer, columns))
+    else:
+        console.print(empty)
+    if answer.note:
+        console.print(f"[dim]{escape(answer.note)}[/dim]")
+
+
+def _table(answer: Answer, columns: tuple[str, ...]) -> Table:
+    table = Table()
+    for column in columns:
+        is_text = any(isinstance(row[column], str) for row in answer.rows)
+        long = column.endswith("query")
+        table.add_column(
+            column.removesuffix("_bytes").replace("_", " "),
+            justify="left" if is_text else "right",
+            overflow="ellipsis" if long else "fold",
+            no_wrap=long,
+            ratio=1 if long else None,
+        )
+    for row in answer.rows:
+        table.add_row(
+            *(_cell(column, row[column]) for column in columns),
+            style=_STYLES.get(str(row.get("state"))),
+        )
+    return table
+
+
+def _cell(column: str, value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else ""
+        case int() if column.endswith("bytes"):
+            return human_bytes(value)
+        case int():
+            return f"{value:,}"
+        case float():
+            return f"{value:,.1f}"
+        case datetime():
+            return f"{value:%m-%d %H:%M}"
+        case _:
+            return escape(printable(" ".join(str(value).split())))

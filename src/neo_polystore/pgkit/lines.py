@@ -1,0 +1,38 @@
+"""Connections beside the pool for gathered calls: kept open, their statements kept prepared."""
+
+from __future__ import annotations
+
+from neo_polystore.pgkit.database import Connection, Database
+
+
+class Lines:
+    """Dedicated connections of one database, as many as are in use at the same time.
+
+    Each is opened at its first use and replaced at the next one after it was lost. Whoever uses
+    lines bounds how many he uses at once (nobody waits here), translates the driver's errors, and
+    puts `Database.held` around each statement that is to be a transaction of its own.
+    """
+
+    def __init__(self, database: Database):
+        self._database = database
+        self._idle: list[Connection] = []
+
+    async def take(self) -> Connection:
+        """A line, to be given back. Raises UnavailableError, or the driver's error."""
+        _ = self._database.pool  # raises where the database is not open (yet, or any more)
+        self._database.usage.uses += 1
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.is_closed():
+                return connection
+        return await self._database.dedicated()
+
+    def give(self, connection: Connection) -> None:
+        """Give a line back; one that is closed by now is forgotten."""
+        if not connection.is_closed():
+            self._idle.append(connection)
+
+    async def close(self) -> None:
+        """Close the lines that nobody uses; call it when nobody does."""
+        while self._idle:
+            await self._idle.pop().close(timeout=5)

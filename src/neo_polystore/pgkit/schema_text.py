@@ -1,0 +1,133 @@
+"""A database's schema as text, one file per schema, so that a review sees a change of schema.
+
+The text is what `pg_dump --schema-only` writes, without what differs between two servers that were
+migrated alike: versions, extensions, and the partitions that are made as time goes by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from pathlib import Path
+
+from neo_polystore.errors import PolystoreError, UnavailableError
+from neo_polystore.pgkit.database import PgConfig
+
+LEFT_OUT = ("blockchain.transactions_2*", "outbox.messages_0*")
+"""Partitions by year and by number: maintenance functions make them, not revisions."""
+
+DATABASE = "database"
+"""The file of what belongs to no schema."""
+
+_PART = re.compile(
+    r"^--\n-- Name: (?P<name>.+); Type: (?P<type>.+); Schema: (?P<schema>.+); Owner: .*\n--\n\n"
+    r"(?P<body>(?:(?!^--\n).*\n)*)",
+    re.MULTILINE,
+)
+_OF_A_SCHEMA = re.compile(r"(?:SCHEMA )?(?P<schema>\w+)")
+
+
+async def dump(config: PgConfig, *, pg_dump: Path) -> dict[str, str]:
+    """The schema of a database by file name (without `.sql`), read by its owner.
+
+    Raises UnavailableError where the program cannot run or cannot connect.
+    """
+    arguments = ["--schema-only", "--no-owner", "--no-password"]
+    arguments += [f"--exclude-table={pattern}" for pattern in LEFT_OUT]
+    owner = config.owner_password if config.owner else config.password
+    environment = {
+        **os.environ,
+        "PGHOST": config.host,
+        "PGPORT": str(config.port),
+        "PGDATABASE": config.database,
+        "PGUSER": config.owner or config.user,
+        "PGPASSWORD": owner.get_secret_value(),
+        **({"PGSSLMODE": config.ssl} if config.ssl else {}),
+    }
+    try:
+        process = await asyncio.create_subprocess_exec(
+            pg_dump,
+            *arguments,
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    except OSError as error:
+        raise UnavailableError(f"{pg_dump} cannot be run: {error.strerror}") from error
+    out, complaint = await process.communicate()
+    if process.returncode:
+        raise UnavailableError(f"pg_dump failed: {complaint.decode(errors='replace').strip()}")
+    return split(out.decode())
+
+
+def split(text: str) -> dict[str, str]:
+    """Sort the parts of a dump by the schema that they belong to, in the dump's own order.
+
+    Raises PolystoreError where the text is no dump that this understands: nothing is passed over.
+    """
+    files: dict[str, list[str]] = {}
+    parts = 0
+    for part in _PART.finditer(text):
+        parts += 1
+        name, kind, schema = part["name"], part["type"], part["schema"]
+        if kind == "EXTENSION" or (kind == "COMMENT" and name.startswith("EXTENSION ")):
+            continue
+        if schema == "-" and (kind == "SCHEMA" or name.startswith("SCHEMA ")):
+            match = _OF_A_SCHEMA.fullmatch(name)
+            schema = match["schema"] if match else schema
+        files.setdefault(DATABASE if schema == "-" else schema, []).append(
+            re.sub(r"\n{3,}", "\n\n", _without_settings(part["body"]).strip("\n"))
+        )
+    if not parts or parts != len(re.findall(r"^-- Name: ", text, re.MULTILINE)):
+        raise PolystoreError("pg_dump's output is not laid out as expected")
+    return {
+        file: "\n\n".join(text for text in texts if text) + "\n"
+        for file, texts in sorted(files.items())
+    }
+
+
+def _without_settings(body: str) -> str:
+    return "".join(
+        line
+        for line in body.splitlines(keepends=True)
+        if not line.startswith((r"\unrestrict ", "SET default_table"))
+    )
+
+
+def read(folder: Path) -> dict[str, str]:
+    """The files of a folder, as `dump` answers them."""
+    return {path.stem: path.read_text("utf-8") for path in sorted(folder.glob("*.sql"))}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Make the folder hold exactly these files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob("*.sql"):
+        if path.stem not in files:
+            path.unlink()
+    for name, text in files.items():
+        (folder / f"{name}.sql").write_text(text, "utf-8")
+
+
+def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
+    """One line per file that is missing, not expected, or different; nothing where all agree."""
+    lines = []
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            lines.append(f"{name}: the database has nothing of it")
+        elif name not in expected:
+            lines.append(f"{name}: only the database has it")
+        elif expected[name] != found[name]:
+            wanted, there = expected[name].splitlines(), found[name].splitlines()
+            first = next(
+                (n for n, pair in enumerate(zip(wanted, there, strict=False)) if len(set(pair)) > 1),
+                min(len(wanted), len(there)),
+            )
+            lines.append(
+                f"{name}: differs from line {first + 1}:"
+                f" {' '.join(there[first : first + 1]).strip()!r}"
+                f" in place of {' '.join(wanted[first : first + 1]).strip()!r}"
+            )
+    return lines

@@ -1,0 +1,114 @@
+"""Calls of one record or a few, gathered with those of other callers into one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+from neo_polystore.coalesce import Coalescer, Counts
+from neo_polystore.pgkit.database import Database
+from neo_polystore.pgkit.errors import DRIVER_ERRORS, translate
+from neo_polystore.pgkit.lines import Lines
+from neo_polystore.records.results import Written
+from neo_polystore.records.scope import Scope
+from neo_polystore.stores.postgres.gathered_reads import Lookup, Wanted, answer_reads
+from neo_polystore.stores.postgres.gathered_writes import WriteCall, answer_writes
+from neo_polystore.stores.postgres.merge import Merge, merge
+
+MAX_WEIGHT = 128
+"""The weight of one batch, in ordinary records; a heavier call has a statement of its own anyway.
+
+Larger batches gain nothing (the server's work per record is constant from about 50 on) and make
+everybody in them wait.
+"""
+
+MAX_WAITING = 10_000
+"""The weight that may wait; beyond it callers wait for room, and are refused in the end."""
+
+
+class Gathered:
+    """Reads and writes over dedicated connections, of one store; belongs to one event loop.
+
+    Only calls of the same data type and scope share a statement, which is a transaction of its
+    own: no tenant's records are ever in a transaction with another one's. A call inside a unit of
+    work does not come here.
+    """
+
+    def __init__(self, database: Database):
+        self._database = database
+        self._writers = Lines(database)
+        self._readers = Lines(database)
+        self.open()
+
+    def open(self) -> None:
+        """Take calls (again, after `close`)."""
+        config = self._database.config
+        self._writes: Coalescer[WriteCall, Written] = Coalescer(
+            self._send_writes,
+            lanes=config.writers,
+            max_weight=MAX_WEIGHT,
+            max_waiting=MAX_WAITING,
+            weigh=_weight,
+            group=_group,
+        )
+        self._reads: Coalescer[Wanted, Any] = Coalescer(
+            self._send_reads,
+            lanes=config.readers,
+            max_weight=MAX_WEIGHT,
+            max_waiting=MAX_WAITING,
+            group=_group,
+        )
+
+    async def close(self) -> None:
+        """Take no more calls, finish those that were taken, close the connections."""
+        await self._writes.close()
+        await self._reads.close()
+        await self._writers.close()
+        await self._readers.close()
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What was gathered since `open`."""
+        return {"writes": self._writes.counts, "reads": self._reads.counts}
+
+    async def write(self, spec: Merge[Any], scope: Scope, records: Sequence[Any]) -> Written:
+        """Store records as `merge` does; UnavailableError where too many calls are waiting."""
+        call = WriteCall(spec, scope, records)
+        if not records or call.weight > MAX_WEIGHT or not call.is_plain():
+            return await merge(self._database, scope, spec, records)
+        call.prepare()
+        return await self._writes.call(call)
+
+    async def read(self, lookup: Lookup, scope: Scope, identity: tuple[Any, ...]) -> Any:
+        """The row with this identity, its record's columns after one that is the engine's; None."""
+        return await self._reads.call(Wanted(lookup, scope, identity))
+
+    async def _send_writes(self, calls: list[WriteCall]) -> Sequence[Written | BaseException]:
+        operation = f"{calls[0].spec.name}.write"
+        try:
+            connection = await self._writers.take()
+            try:
+                return await answer_writes(self._database, connection, calls)
+            finally:
+                self._writers.give(connection)
+        except DRIVER_ERRORS as error:
+            raise translate(error, store=self._database.store, operation=operation) from error
+
+    async def _send_reads(self, wanted: list[Wanted]) -> Sequence[Any]:
+        operation = f"{wanted[0].lookup.name}.get"
+        try:
+            connection = await self._readers.take()
+            try:
+                return await answer_reads(self._database, connection, wanted)
+            finally:
+                self._readers.give(connection)
+        except DRIVER_ERRORS as error:
+            raise translate(error, store=self._database.store, operation=operation) from error
+
+
+def _weight(call: WriteCall) -> int:
+    return call.weight
+
+
+def _group(call: WriteCall | Wanted) -> Hashable:
+    return call.group

@@ -1,0 +1,72 @@
+"""The files of `schemas/postgres` say what the migrations build, and nothing is passed over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from neo_polystore.errors import PolystoreError, UnavailableError
+from neo_polystore.pgkit import schema_text
+from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.stores.postgres.store import PostgresStore
+from tests.conftest import MakeDatabase
+from tests.stores.postgres.catalog import SCHEMAS
+from tools.schema import ENVIRONMENTS, FOLDER, pg_dump, schemas
+
+
+@pytest.fixture(scope="module")
+async def built(make_database: MakeDatabase) -> dict[str, dict[str, str]]:
+    """What the migrations build."""
+    return await schemas(make_database)
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_files_are_what_the_migrations_build(
+    environment: str, built: dict[str, dict[str, str]]
+) -> None:
+    found = schema_text.differences(schema_text.read(FOLDER / environment), built[environment])
+    assert found == [], "run `make schema` and look at what changed"
+
+
+def test_each_schema_has_its_file(built: dict[str, dict[str, str]]) -> None:
+    assert set(built["primary"]) == {*SCHEMAS, "public", schema_text.DATABASE}
+
+
+async def test_a_change_of_the_live_schema_is_named(
+    make_database: MakeDatabase, built: dict[str, dict[str, str]]
+) -> None:
+    changed = {**built["event_store"]}
+    changed["public"] = changed["public"].replace("event_version integer", "event_version bigint")
+    (line,) = schema_text.differences(built["event_store"], changed)
+    assert "public: differs from line" in line
+    assert "event_version bigint" in line
+
+
+def test_a_missing_and_an_unexpected_schema_are_named() -> None:
+    assert schema_text.differences({"a": "", "b": ""}, {"b": "", "c": ""}) == [
+        "a: the database has nothing of it",
+        "c: only the database has it",
+    ]
+
+
+def test_a_text_that_is_no_dump_is_refused() -> None:
+    with pytest.raises(PolystoreError, match="not laid out"):
+        schema_text.split("CREATE TABLE x ();\n")
+
+
+def test_files_that_are_no_longer_wanted_go(tmp_path: Path) -> None:
+    schema_text.write(tmp_path, {"old": "o\n", "kept": "k\n"})
+    schema_text.write(tmp_path, {"kept": "new\n"})
+    assert schema_text.read(tmp_path) == {"kept": "new\n"}
+
+
+async def test_a_program_that_is_not_there_is_our_error(postgres: PostgresStore) -> None:
+    with pytest.raises(UnavailableError, match="cannot be run"):
+        await schema_text.dump(postgres.config, pg_dump=Path("/nowhere/pg_dump"))
+
+
+async def test_a_database_that_is_not_there_is_our_error(postgres: PostgresStore) -> None:
+    config: PgConfig = postgres.config.model_copy(update={"database": "nowhere"})
+    with pytest.raises(UnavailableError, match="nowhere"):
+        await schema_text.dump(config, pg_dump=pg_dump())
