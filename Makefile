@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-long lint types bench format clean
+.PHONY: help setup run demo test test-long lint types bench format schema clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,10 +20,10 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 run: setup  ## Serve the platform at http://127.0.0.1:8003 (data in ./.polystore)
-	$(BIN)/neo-polystore serve
+	@$(BIN)/neo-polystore serve --samples
 
 demo: setup  ## Write, read back and write again a sample of every data type
-	$(BIN)/neo-polystore demo
+	@$(BIN)/neo-polystore demo
 
 test: setup  ## Run the whole test suite
 	$(BIN)/python -m pytest -m 'not long'
@@ -44,6 +44,9 @@ bench: setup  ## Run every benchmark
 format: setup  ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+schema: setup  ## Write schemas/postgres from what the migrations build
+	$(BIN)/python -m tools.schema
 
 clean:  ## Remove the environment, caches and build products (not your data in .polystore)
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

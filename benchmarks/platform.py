@@ -19,7 +19,7 @@ async def embedded_platform(
     """The facade over fresh embedded servers, only for these data types."""
     directory = Path(tempfile.mkdtemp(prefix="neo-polystore-bench-"))
     try:
-        chosen = Settings(_env_file=None, neo_data_dir=directory, **settings)
+        chosen = Settings(_env_file=None, neo_data_dir=directory, **settings)  # type: ignore[call-arg]
         async with open_polystore(chosen, data_types=data_types) as polystore:
             yield polystore
     finally:

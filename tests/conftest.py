@@ -46,7 +46,7 @@ async def embedded(data_dir: Path) -> AsyncIterator[Membership]:
 @pytest.fixture(scope="session")
 def settings(data_dir: Path) -> Settings:
     """Settings of the embedded profile in the data directory, whatever the environment says."""
-    return Settings(_env_file=None, neo_profile="embedded", neo_data_dir=data_dir)
+    return Settings(_env_file=None, neo_profile="embedded", neo_data_dir=data_dir)  # type: ignore[call-arg]
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

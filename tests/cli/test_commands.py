@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.cli.conftest import Cli
 def test_help_names_every_command(cli: Cli) -> None:
     answer = cli("--help")
     assert answer.code == 0
-    for name in ("serve", "demo", "load", "query", "routes", "health", "settings", "db"):
+    for name in ("serve", "demo", "load", "query", "routes", "health", "settings", "db", "outbox"):
         assert name in answer.out
 
 
@@ -87,3 +88,10 @@ def test_a_table_that_cannot_be_served_is_refused_at_start_up(
     path.write_text(table.replace(*change, 1))
     answer = cli("db", "status", NEO_ROUTING=str(path))
     assert (answer.code, message in answer.err) == (2, True), answer.err
+
+
+def test_a_port_in_use_is_said(cli: Cli, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        answer = cli("serve", "--port", port, data=tmp_path / "fresh")
+    assert (answer.code, f"127.0.0.1:{port}" in answer.err) == (2, True), answer.err

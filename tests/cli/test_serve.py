@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from neo_polystore.embedded import status
+from neo_polystore.samples import SAMPLED, samples
 from tests.cli.conftest import Answer, command, environment
 
 PATIENCE = 60.0
@@ -46,7 +47,7 @@ class Server:
         self.log = directory.parent / f"serve-{self.port}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command("serve", "--port", str(self.port)),
+                command("serve", "--port", str(self.port), "--samples"),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=directory.parent,
@@ -104,6 +105,9 @@ def test_serve_commands_kill_and_restart(directory: Path) -> None:
     """One story, as a start costs seconds: serve, command beside it, kill -9, restart, stop."""
     server = Server(directory)
     assert server.client.get("/health").json()["status"] == "healthy"
+    for data_type in SAMPLED:
+        found = server.client.get(f"/api/store/{data_type}", params={"count": True}).json()
+        assert found["count"] >= len(samples(data_type)), data_type
     assert server.client.post("/api/store/networks", json=networks(1, 20)).json()["new"] == 20
 
     # every data type, from another process while the server runs (chDB and tantivy too)

@@ -152,6 +152,9 @@ GRANT ALL ON FUNCTION public.events_horizon() TO neo_app;
 
 GRANT SELECT,INSERT ON TABLE public.aggregates TO neo_app;
 GRANT SELECT ON TABLE public.aggregates TO neo_retention;
+GRANT SELECT ON TABLE public.aggregates TO neo_auditor;
+GRANT SELECT ON TABLE public.aggregates TO neo_backup;
+GRANT SELECT ON TABLE public.aggregates TO neo_readonly;
 
 GRANT UPDATE(current_version) ON TABLE public.aggregates TO neo_app;
 
@@ -159,8 +162,25 @@ GRANT UPDATE(updated_at) ON TABLE public.aggregates TO neo_app;
 
 GRANT SELECT,INSERT ON TABLE public.events TO neo_app;
 GRANT SELECT,DELETE ON TABLE public.events TO neo_retention;
+GRANT SELECT ON TABLE public.events TO neo_auditor;
+GRANT SELECT ON TABLE public.events TO neo_backup;
+GRANT SELECT ON TABLE public.events TO neo_readonly;
+
+GRANT SELECT ON SEQUENCE public.events_position_seq TO neo_auditor;
+GRANT SELECT ON SEQUENCE public.events_position_seq TO neo_backup;
+GRANT SELECT ON SEQUENCE public.events_position_seq TO neo_readonly;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE public.projections TO neo_app;
+GRANT SELECT ON TABLE public.projections TO neo_auditor;
+GRANT SELECT ON TABLE public.projections TO neo_backup;
+GRANT SELECT ON TABLE public.projections TO neo_readonly;
+
+GRANT SELECT ON TABLE public.schema_revisions TO neo_auditor;
+GRANT SELECT ON TABLE public.schema_revisions TO neo_backup;
+GRANT SELECT ON TABLE public.schema_revisions TO neo_readonly;
 
 GRANT SELECT,INSERT ON TABLE public.snapshots TO neo_app;
 GRANT SELECT ON TABLE public.snapshots TO neo_retention;
+GRANT SELECT ON TABLE public.snapshots TO neo_auditor;
+GRANT SELECT ON TABLE public.snapshots TO neo_backup;
+GRANT SELECT ON TABLE public.snapshots TO neo_readonly;

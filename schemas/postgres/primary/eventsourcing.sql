@@ -2,6 +2,7 @@ CREATE SCHEMA eventsourcing;
 
 COMMENT ON SCHEMA eventsourcing IS 'Empty: events live in the database event_store. A server with one database keeps them here.';
 
+GRANT USAGE ON SCHEMA eventsourcing TO neo_app;
 GRANT USAGE ON SCHEMA eventsourcing TO neo_auditor;
 GRANT USAGE ON SCHEMA eventsourcing TO neo_backup;
 GRANT USAGE ON SCHEMA eventsourcing TO neo_readonly;

@@ -12,6 +12,11 @@ CREATE FUNCTION outbox.horizon() RETURNS bigint
             RAISE 'a standby does not know who is publishing: read the outbox on the primary'
                 USING ERRCODE = 'object_not_in_prerequisite_state';
         END IF;
+        -- whoever reads up to here needs a newer snapshot than this: one per statement
+        IF current_setting('transaction_isolation') <> 'read committed' THEN
+            RAISE EXCEPTION 'the outbox is read in READ COMMITTED transactions'
+                USING ERRCODE = 'invalid_transaction_state';
+        END IF;
         -- the order of these two statements is part of the proof
         drawn := coalesce(pg_sequence_last_value('outbox.messages_id_seq'), 0);
         SELECT min((classid::bigint << 32 | objid::bigint) & ~(1::bigint << 61)) INTO announced
@@ -35,11 +40,6 @@ CREATE FUNCTION outbox.maintain(ahead integer) RETURNS TABLE(partition text, out
         IF ahead IS NULL OR ahead NOT BETWEEN 1 AND 200 THEN
             RAISE EXCEPTION 'ahead must be between 1 and 200, got %', ahead
                 USING ERRCODE = 'invalid_parameter_value';
-        END IF;
-        -- an older snapshot would not show the messages that stand below the horizon
-        IF current_setting('transaction_isolation') <> 'read committed' THEN
-            RAISE EXCEPTION 'outbox.maintain needs a transaction that is READ COMMITTED'
-                USING ERRCODE = 'invalid_transaction_state';
         END IF;
         IF NOT pg_try_advisory_xact_lock(hashtext('outbox.maintain')) THEN
             RETURN;

@@ -40,7 +40,6 @@ CREATE TABLE sgx.sealed_data_items (
     access_count bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
-    CONSTRAINT sealed_data_items_service_check CHECK (((service_name)::text <> ''::text)),
     CONSTRAINT sealed_data_items_version_check CHECK ((version > 0))
 );
 ALTER TABLE ONLY sgx.sealed_data_items ALTER COLUMN sealed_data SET STORAGE EXTERNAL;

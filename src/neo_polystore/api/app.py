@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from fastapi import FastAPI
@@ -23,17 +23,23 @@ are base64; times are ISO 8601 in UTC.
 
 
 def create_app(
-    settings: Settings, *, opened: AbstractAsyncContextManager[Polystore] | None = None
+    settings: Settings,
+    *,
+    opened: AbstractAsyncContextManager[Polystore] | None = None,
+    started: Callable[[Polystore], Awaitable[None]] | None = None,
 ) -> FastAPI:
     """The application. It opens the facade at start-up and closes it at shutdown.
 
-    `opened` takes another facade than that of the settings (tests share one).
+    `opened` takes another facade than that of the settings (tests share one); `started` is
+    awaited when the facade is open, before the first request.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened or open_polystore(settings, tolerant=True) as polystore:
             app.state.polystore = polystore
+            if started is not None:
+                await started(polystore)
             async with background_work(polystore) as work:
                 app.state.background = work
                 yield

@@ -36,7 +36,9 @@ def problem_of(error: errors.PolystoreError, instance: str) -> Response:
     if error.store:
         extensions["store"] = error.store
     if isinstance(error, errors.ValidationError):
-        extensions["problems"] = [asdict(problem) for problem in error.problems]
+        extensions["problems"] = [_plain(problem) for problem in error.problems]
+    elif isinstance(error, errors.ConflictError) and error.problem is not None:
+        extensions["problems"] = [_plain(error.problem)]
     status = status_of(error)
     return problem_response(
         status=status,
@@ -45,6 +47,11 @@ def problem_of(error: errors.PolystoreError, instance: str) -> Response:
         instance=instance,
         extensions=extensions,
     )
+
+
+def _plain(problem: errors.FieldProblem) -> dict[str, str]:
+    """A field's problem without what is not known of it."""
+    return {name: value for name, value in asdict(problem).items() if value is not None}
 
 
 def install(app: FastAPI) -> None:

@@ -3,55 +3,93 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from contextlib import suppress
 from typing import Annotated
 
 import typer
 import uvicorn
+from rich.markup import escape
 
 from neo_polystore.cli.output import err, fail
 from neo_polystore.errors import ConfigError, PolystoreError
+from neo_polystore.ops.demo import run_demo
+from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
 
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (NEO_HOST).")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on (NEO_PORT).")] = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="First write a sample of every data type, as `demo`.")
+    ] = False,
 ) -> None:
-    """Serve the platform until Ctrl-C."""
+    """Serve the platform until Ctrl-C: the API, the outbox's relay and the scheduler."""
     try:
         settings = Settings.load()
-        host = require_loopback(host or settings.neo_host)
+        listener = listen(host or settings.neo_host, port or settings.neo_port)
     except PolystoreError as error:
         raise fail(error) from None
     from neo_polystore.api.app import create_app
 
-    port = port or settings.neo_port
+    async def started(polystore: Polystore) -> None:
+        if samples:
+            await _write_samples(polystore, settings)
+        _announce(settings, listener)
+
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(settings),
-            host=host,
-            port=port,
+            create_app(settings, started=started),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=10,
         )
     )
-    shown = f"[{host}]" if ":" in host else host
-    err.print(f"neo_polystore ({settings.neo_profile} profile) at http://{shown}:{port}")
-    err.print(f"  API docs  http://{shown}:{port}/docs")
-    err.print(f"  health    http://{shown}:{port}/health")
-    err.print("Ctrl-C stops it.")
     with suppress(KeyboardInterrupt):  # uvicorn has shut down by then; Ctrl-C is the way to stop
-        server.run()
+        server.run(sockets=[listener])
     if settings.neo_profile == "embedded":
-        err.print(f"Stopped. The data is in {settings.neo_data_dir}")
+        err.print(f"Stopped. The data is in {settings.neo_data_dir}", soft_wrap=True)
     if not server.started:
         raise typer.Exit(3)
 
 
-def require_loopback(host: str) -> str:
-    """The host, if it is this machine's own; the API has no authentication yet."""
+async def _write_samples(polystore: Polystore, settings: Settings) -> None:
+    """The demo, told in a line; a store that is down must not keep the others from serving."""
+    try:
+        found = await run_demo(polystore, settings.scope())
+    except PolystoreError as error:
+        err.print(f"samples: {escape(str(error))}")
+        return
+    stored = sum(line.written for line in found.lines)
+    state = "are stored" if found.ok else "are NOT all stored: run `neo-polystore demo`"
+    err.print(f"samples: {stored} records of {len(found.lines)} data types {state}")
+
+
+def _announce(settings: Settings, listener: socket.socket) -> None:
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    err.print(f"neo_polystore ({settings.neo_profile} profile) serves at {address}")
+    err.print(f"  API docs  {address}/docs")
+    err.print(f"  health    {address}/health")
+    err.print("Ctrl-C stops it.")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket on this machine's own address; ConfigError for any other, or a port in use."""
+    require_loopback(host)
+    address = "127.0.0.1" if host == "localhost" else host
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    try:
+        return socket.create_server((address, port), family=family, backlog=2048)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+        ) from None
+
+
+def require_loopback(host: str) -> None:
+    """Raise ConfigError unless the host is this machine's own: the API has no authentication."""
     try:
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -62,4 +100,3 @@ def require_loopback(host: str) -> str:
             " machine only. Use 127.0.0.1, ::1 or localhost, and a reverse proxy that"
             " authenticates where others need access"
         )
-    return host

@@ -62,7 +62,7 @@ def bloat(
 ) -> None:
     """Show tables with dead rows, and when they were vacuumed."""
     answer = run(_ask(of, lambda c: diagnostics.bloat(c, every=every, limit=limit)))
-    shown = ("table", "live", "dead", "dead_percent", "due", "vacuumed", "bytes")
+    shown = ("table", "live", "dead", "dead_percent", "due", "vacuumed")
     _show(answer, shown, as_json=as_json)
 
 
@@ -115,7 +115,7 @@ def vacuum(
 
 
 async def _ask(engine: str, question: Question) -> Answer:
-    """Ask as the administrator of NEO_ADMIN_URL, who sees everybody's, else as the application."""
+    """Ask as the administrator of NEO_ADMIN_URL where there is one, else as the owner."""
     settings = Settings.load()
     return await _with(settings, engine, lambda config: _asked(settings, config, question))
 
@@ -126,7 +126,7 @@ async def _asked(settings: Settings, config: PgConfig, question: Question) -> An
             url = settings.neo_admin_url.get_secret_value()
             connection = await asyncpg.connect(url, database=config.database)
         else:
-            connection = await asyncpg.connect(**config.direct().connect_arguments())
+            connection = await asyncpg.connect(**config.connect_arguments(as_owner=True))
         try:
             return await question(connection)
         finally:
@@ -152,6 +152,13 @@ async def _with(
         await addresses.close()
 
 
+_HEADINGS = {
+    "dead_percent": "dead %",
+    "bytes": "size",
+    "index_bytes": "indexes",
+    "waits_seconds": "waits s",
+    "longest_seconds": "longest s",
+}
 _STYLES = {"slow": "yellow", "degraded": "red"}
 
 
@@ -175,7 +182,7 @@ def _table(answer: Answer, columns: tuple[str, ...]) -> Table:
         is_text = any(isinstance(row[column], str) for row in answer.rows)
         long = column.endswith("query")
         table.add_column(
-            column.removesuffix("_bytes").replace("_", " "),
+            _HEADINGS.get(column, column.replace("_", " ")),
             justify="left" if is_text else "right",
             overflow="ellipsis" if long else "fold",
             no_wrap=long,

@@ -49,7 +49,7 @@ class Repository(Protocol[R]):
     async def project(self, query: Query, model: type[M]) -> Page[M]:
         """One page of the query in `model`, whose fields alone are read.
 
-        `model` is a pydantic model, dataclass or TypedDict with some of the record's fields;
+        `model` is a pydantic model or dataclass with some of the record's fields;
         UsageError where it has others, or of other types.
         """
 

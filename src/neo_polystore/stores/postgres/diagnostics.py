@@ -72,10 +72,18 @@ async def slow(connection: Connection, *, at_least_ms: float = SLOW_MS, limit: i
     if schema is not None:
         try:
             sql = _STATEMENTS.format(schema=schema)
-            return Answer(_dicts(await connection.fetch(sql, *arguments)))
+            return _visible(_dicts(await connection.fetch(sql, *arguments)))
         except asyncpg.ObjectNotInPrerequisiteStateError:
             pass  # the extension was created, but its library is not preloaded
     return Answer(_dicts(await connection.fetch(_RUNNING, *arguments)), NOT_INSTALLED)
+
+
+def _visible(rows: list[dict[str, Any]]) -> Answer:
+    """What this role may see; a statement without its text would help nobody."""
+    seen = [row for row in rows if row["query"] != "<insufficient privilege>"]
+    hidden = len(rows) - len(seen)
+    note = f"{hidden} statements of other roles are hidden: GRANT pg_monitor TO neo_owner"
+    return Answer(seen, note if hidden else "")
 
 
 _BLOAT = """

@@ -22,6 +22,9 @@ Larger batches gain nothing (the server's work per record is constant from about
 everybody in them wait.
 """
 
+MAX_READS = 32
+"""The keys of one statement: small enough that one lane is read while the other is decoded."""
+
 MAX_WAITING = 10_000
 """The weight that may wait; beyond it callers wait for room, and are refused in the end."""
 
@@ -54,7 +57,7 @@ class Gathered:
         self._reads: Coalescer[Wanted, Any] = Coalescer(
             self._send_reads,
             lanes=config.readers,
-            max_weight=MAX_WEIGHT,
+            max_weight=MAX_READS,
             max_waiting=MAX_WAITING,
             group=_group,
         )

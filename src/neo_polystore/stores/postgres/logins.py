@@ -65,7 +65,7 @@ RETURNING id
 """
 
 _SET_MFA = """
-UPDATE auth.users SET mfa_secret = $2, mfa_enabled = $2::text IS NOT NULL
+UPDATE auth.users SET mfa_secret = $2::text, mfa_enabled = $2::text IS NOT NULL
 WHERE id = $1 AND deleted_at IS NULL
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
 from functools import lru_cache
-from typing import Any, TypeVar, cast, is_typeddict
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic import ValidationError as PydanticError
@@ -23,7 +23,7 @@ M = TypeVar("M")
 async def project(records: PgRecords[Any], query: Query, model: type[M]) -> Page[M]:
     """One page of the query in `model`, whose fields alone are selected.
 
-    `model` is a pydantic model, a dataclass or a TypedDict. Raises UsageError where it has a
+    `model` is a pydantic model or a dataclass. Raises UsageError where it has a
     field that the records do not have, or of another type.
     """
     names = fields_of(model)
@@ -57,9 +57,7 @@ def fields_of(model: type[Any]) -> tuple[str, ...]:
         return tuple(field.name for field in fields(model))
     if isinstance(model, type) and issubclass(model, BaseModel):
         return tuple(model.model_fields)
-    if is_typeddict(model):
-        return tuple(model.__annotations__)
-    raise UsageError(f"{model!r} is no pydantic model, dataclass or TypedDict")
+    raise UsageError(f"{model!r} is no pydantic model and no dataclass")
 
 
 @lru_cache(maxsize=256)

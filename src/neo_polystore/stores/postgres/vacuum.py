@@ -25,7 +25,8 @@ _NEEDING = """
 SELECT format('%I.%I', s.schemaname, s.relname) AS name, s.relid AS oid
 FROM pg_stat_user_tables s JOIN pg_class c ON c.oid = s.relid
 WHERE pg_has_role(c.relowner, 'USAGE') AND c.relkind <> 'p'
-    AND (s.n_dead_tup > 0 OR greatest(s.last_analyze, s.last_autoanalyze) IS NULL)
+    AND (s.n_dead_tup > 0
+        OR s.n_live_tup > 0 AND greatest(s.last_analyze, s.last_autoanalyze) IS NULL)
 ORDER BY s.n_dead_tup DESC, 1
 """
 
