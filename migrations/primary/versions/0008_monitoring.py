@@ -179,10 +179,7 @@ RIGHTS = (
     "ALTER TABLE monitoring.audit_logs ENABLE ROW LEVEL SECURITY",
     "ALTER TABLE monitoring.audit_logs FORCE ROW LEVEL SECURITY",
     f"CREATE POLICY tenant_isolation ON monitoring.audit_logs FOR SELECT USING ({OWN})",
-    (
-        "CREATE POLICY recording ON monitoring.audit_logs FOR INSERT TO neo_owner"
-        " WITH CHECK (true)"
-    ),
+    ("CREATE POLICY recording ON monitoring.audit_logs FOR INSERT TO neo_owner WITH CHECK (true)"),
     "GRANT USAGE ON SCHEMA monitoring, eventsourcing TO neo_app",
     "GRANT SELECT ON monitoring.audit_logs TO neo_app",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON monitoring.alerts TO neo_app",
@@ -195,10 +192,7 @@ DOWN = (
     "DROP VIEW core.users",
     "DROP FUNCTION public.audit_changes()",
     "DROP FUNCTION audit.note(text, text, text, text, jsonb, boolean, text)",
-    (
-        "DROP FUNCTION audit.record(text, text, text, text, uuid, text, jsonb, jsonb, boolean,"
-        " text)"
-    ),
+    ("DROP FUNCTION audit.record(text, text, text, text, uuid, text, jsonb, jsonb, boolean, text)"),
     "DROP INDEX core.idx_metadata_gin",
     "DROP TABLE core.configurations",
     "DROP SCHEMA eventsourcing",

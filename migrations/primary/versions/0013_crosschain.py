@@ -62,7 +62,10 @@ UP = (
         CONSTRAINT bridge_operations_attempts_check CHECK (attempts >= 0)
     )
     """,
-    "CREATE INDEX idx_bridge_operations_transaction ON crosschain.bridge_operations (transaction_id)",
+    (
+        "CREATE INDEX idx_bridge_operations_transaction"
+        " ON crosschain.bridge_operations (transaction_id)"
+    ),
     (
         "CREATE INDEX idx_bridge_operations_open ON crosschain.bridge_operations (created_at)"
         " WHERE status IN ('pending', 'submitted')"

@@ -57,8 +57,8 @@ GRANT_READERS = f"""
                 END IF;
                 PERFORM core.grant_reader(reader, c.oid) FROM pg_class c
                 WHERE c.relnamespace = found.oid AND c.relowner = current_user::regrole
-                    AND (c.relkind IN ('r', 'p', 'v', 'm')
-                        OR c.relkind = 'S' AND reader = 'neo_backup');
+                    AND (c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition
+                        OR c.relkind IN ('r', 'p', 'S') AND reader = 'neo_backup');
             END LOOP;
             RETURN NEXT reader;
         END LOOP;

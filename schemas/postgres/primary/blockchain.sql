@@ -266,7 +266,6 @@ GRANT SELECT ON TABLE blockchain.transactions TO neo_readonly;
 
 GRANT SELECT ON TABLE blockchain.transactions_default TO neo_app;
 GRANT SELECT ON TABLE blockchain.transactions_default TO neo_backup;
-GRANT SELECT ON TABLE blockchain.transactions_default TO neo_readonly;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE blockchain.wallets TO neo_app;
 GRANT SELECT ON TABLE blockchain.wallets TO neo_backup;

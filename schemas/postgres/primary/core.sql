@@ -61,8 +61,8 @@ CREATE FUNCTION core.grant_readers() RETURNS SETOF text
                 END IF;
                 PERFORM core.grant_reader(reader, c.oid) FROM pg_class c
                 WHERE c.relnamespace = found.oid AND c.relowner = current_user::regrole
-                    AND (c.relkind IN ('r', 'p', 'v', 'm')
-                        OR c.relkind = 'S' AND reader = 'neo_backup');
+                    AND (c.relkind IN ('r', 'p', 'v', 'm') AND NOT c.relispartition
+                        OR c.relkind IN ('r', 'p', 'S') AND reader = 'neo_backup');
             END LOOP;
             RETURN NEXT reader;
         END LOOP;
@@ -325,16 +325,12 @@ GRANT SELECT ON TABLE core.tenant_data TO neo_backup;
 GRANT SELECT ON TABLE core.tenant_data TO neo_readonly;
 
 GRANT SELECT ON TABLE core.tenant_data_p0 TO neo_backup;
-GRANT SELECT ON TABLE core.tenant_data_p0 TO neo_readonly;
 
 GRANT SELECT ON TABLE core.tenant_data_p1 TO neo_backup;
-GRANT SELECT ON TABLE core.tenant_data_p1 TO neo_readonly;
 
 GRANT SELECT ON TABLE core.tenant_data_p2 TO neo_backup;
-GRANT SELECT ON TABLE core.tenant_data_p2 TO neo_readonly;
 
 GRANT SELECT ON TABLE core.tenant_data_p3 TO neo_backup;
-GRANT SELECT ON TABLE core.tenant_data_p3 TO neo_readonly;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE core.tenants TO neo_app;
 GRANT SELECT ON TABLE core.tenants TO neo_backup;

@@ -72,8 +72,11 @@ async def _absent_roles(config: PgConfig) -> list[str]:
 
 
 def _without(text: str, roles: list[str]) -> str:
-    """The text without what is granted to these roles (and the blank lines that this leaves)."""
+    """The text without the grants and policies of these roles (and the blank lines left over)."""
     if not roles:
         return text
-    granted = re.compile(rf"^.*\bGRANT .* TO ({'|'.join(map(re.escape, roles))});\n", re.MULTILINE)
+    names = "|".join(map(re.escape, roles))
+    granted = re.compile(
+        rf"^(.*\bGRANT .* TO ({names})|CREATE POLICY .* TO ({names}) .*);\n", re.MULTILINE
+    )
     return re.sub(r"\n{3,}", "\n\n", granted.sub("", text)).strip("\n") + "\n"

@@ -10,12 +10,12 @@ import asyncpg
 from neo_polystore.errors import (
     ConfigError,
     ConflictError,
-    FieldProblem,
     PolystoreError,
     TenantRequiredError,
     UnavailableError,
     ValidationError,
 )
+from neo_polystore.pgkit.complaints import complaint
 
 
 class SerializationError(ConflictError):
@@ -36,15 +36,13 @@ def translate(error: Exception, *, store: str, operation: str) -> PolystoreError
     where = {"store": store, "operation": operation}
     if isinstance(error, asyncpg.SerializationError | asyncpg.DeadlockDetectedError):
         return SerializationError("lost against a concurrent transaction", **where)
-    if isinstance(error, asyncpg.UniqueViolationError):
-        return ConflictError(
-            f"already taken: {error.detail or error.constraint_name}".rstrip("."), **where
-        )
-    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
-        field = getattr(error, "column_name", None) or error.constraint_name or "record"
-        return ValidationError([FieldProblem(field, error.detail or str(error))], **where)
-    if isinstance(error, asyncpg.DataError):
-        return ValidationError([FieldProblem(error.column_name or "value", str(error))], **where)
+    if isinstance(error, _REFUSED):
+        problem = complaint(error)
+        if isinstance(error, _CONFLICTS) or "still referred" in problem.reason:
+            conflict = ConflictError(f"{problem.field} {problem.reason}", **where)
+            conflict.problem = problem
+            return conflict
+        return ValidationError([problem], **where)
     if isinstance(error, asyncpg.InsufficientPrivilegeError):
         if "row-level security" in str(error):
             return TenantRequiredError(
@@ -66,6 +64,12 @@ def translate(error: Exception, *, store: str, operation: str) -> PolystoreError
     return PolystoreError(str(error), **where)
 
 
+_CONFLICTS = (asyncpg.UniqueViolationError, asyncpg.ExclusionViolationError)
+_REFUSED = (
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.DataError,
+    asyncpg.ProgramLimitExceededError,
+)
 _UNAVAILABLE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,

@@ -55,10 +55,11 @@ ROLES: tuple[Role, ...] = (
 )
 """In the order in which they can be made: groups before their members.
 
-`neo_owner` owns the databases, runs migrations and may look at the server's statistics; `neo_app` may only use what it is granted;
-`neo_retention` alone may delete what is immutable for everybody else; `neo_relay` reads the outbox
-of all tenants and keeps the scheduler's books. The groups read: `neo_readonly` what is neither
-sealed nor a key, `neo_auditor` audit log and events, `neo_backup` everything.
+`neo_owner` owns the databases, runs migrations and may look at the server's statistics; `neo_app`
+may only use what it is granted; `neo_retention` alone may delete what is immutable for everybody
+else; `neo_relay` reads the outbox of all tenants and keeps the scheduler's books. The groups read:
+`neo_readonly` what is neither sealed nor a key, `neo_auditor` audit log and events, `neo_backup`
+everything.
 """
 
 REQUIRED = (OWNER, APPLICATION, RETENTION, RELAY)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from itertools import zip_longest
 from pathlib import Path
 
 from neo_polystore.errors import PolystoreError, UnavailableError
@@ -120,14 +121,12 @@ def differences(expected: dict[str, str], found: dict[str, str]) -> list[str]:
         elif name not in expected:
             lines.append(f"{name}: only the database has it")
         elif expected[name] != found[name]:
-            wanted, there = expected[name].splitlines(), found[name].splitlines()
-            first = next(
-                (n for n, pair in enumerate(zip(wanted, there, strict=False)) if len(set(pair)) > 1),
-                min(len(wanted), len(there)),
+            pairs = zip_longest(expected[name].split("\n"), found[name].split("\n"))
+            number, wanted, there = next(
+                (number, *pair) for number, pair in enumerate(pairs, 1) if pair[0] != pair[1]
             )
             lines.append(
-                f"{name}: differs from line {first + 1}:"
-                f" {' '.join(there[first : first + 1]).strip()!r}"
-                f" in place of {' '.join(wanted[first : first + 1]).strip()!r}"
+                f"{name}: differs from line {number}:"
+                f" {(there or '').strip()!r} in place of {(wanted or '').strip()!r}"
             )
     return lines

@@ -9,11 +9,12 @@ TENANT = "tenant_id uuid!"
 CREATED = "created_at timestamptz! =CURRENT_TIMESTAMP"
 UPDATED = "updated_at timestamptz! =CURRENT_TIMESTAMP"
 
-SCHEMAS = (
-    "core auth blockchain enclave audit sgx compute oracle voting crosschain keymanagement"
-    " monitoring eventsourcing storage security notification automation analytics reporting"
-    " outbox scheduler"
-).split()
+_NAMES = """
+core auth blockchain enclave audit sgx compute oracle voting crosschain keymanagement
+monitoring eventsourcing storage security notification automation analytics reporting
+outbox scheduler
+"""
+SCHEMAS = _NAMES.split()
 """Every schema that the migrations make."""
 
 

@@ -175,7 +175,9 @@ async def _value(connection: Connection, value: Any) -> Any:
     return value
 
 
-async def act(connection: Connection, *, tenant: UUID | None = TENANT, service: str = SERVICE) -> None:
+async def act(
+    connection: Connection, *, tenant: UUID | None = TENANT, service: str = SERVICE
+) -> None:
     """Set who acts until the end of the transaction."""
     await connection.execute(
         "SELECT set_config('app.current_tenant', $1, true),"

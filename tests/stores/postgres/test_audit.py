@@ -1,4 +1,4 @@
-"""The log of changed rows: one line per change, no secret in it, and nobody can write it by hand."""
+"""The log of changed rows: one line per change, no secret in it, not to be written by hand."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def test_no_audited_column_is_secret_or_bytes(owner: Connection) -> None:
 async def test_the_application_reads_its_tenants_lines_and_no_others(
     application: Connection, tenants: dict[UUID, User]
 ) -> None:
-    mine, other = tenants
+    mine = next(iter(tenants))
     await act(application, tenant=mine)
     rows = await application.fetch("SELECT tenant_id FROM monitoring.audit_logs")
     assert {row[0] for row in rows} == {mine}

@@ -41,9 +41,7 @@ async def clean(connection: Connection) -> dict[str, int]:
     """Clean up as the role of background work, acting for nobody; what it says it removed."""
     await act(connection, tenant=None, service="")
     await connection.execute("SET LOCAL ROLE neo_relay")
-    removed: dict[str, int] = json.loads(
-        await connection.fetchval("SELECT cleanup_expired_data()")
-    )
+    removed: dict[str, int] = json.loads(await connection.fetchval("SELECT cleanup_expired_data()"))
     await connection.execute("RESET ROLE")
     return removed
 

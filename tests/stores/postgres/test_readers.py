@@ -217,3 +217,13 @@ async def test_granting_again_changes_no_catalog(owner: Connection) -> None:
     before = await owner.fetch("SELECT oid, xmin, relacl FROM pg_class ORDER BY oid")
     await owner.execute("SELECT core.grant_readers()")
     assert await owner.fetch("SELECT oid, xmin, relacl FROM pg_class ORDER BY oid") == before
+
+
+async def test_partitions_are_read_through_their_parents(owner: Connection) -> None:
+    rows = await owner.fetch(
+        "SELECT oid::regclass::text AS name, has_table_privilege('neo_backup', oid, 'SELECT')"
+        " AS dumped, has_table_privilege('neo_readonly', oid, 'SELECT') AS read"
+        " FROM pg_class WHERE relispartition AND relkind = 'r'"
+    )
+    assert {row["name"] for row in rows} >= {"core.tenant_data_p0", "outbox.messages_default"}
+    assert {row["name"] for row in rows if row["read"] or not row["dumped"]} == set()
