@@ -150,6 +150,8 @@ class TestAccounts(RecordsSuite):
             (record.username, ""),
             ("nobody", "correct horse"),
             ("nul \x00", "correct horse"),
+            ("half \ud800", "correct horse"),
+            (record.username, "half \ud800"),
         ):
             with pytest.raises(NotFoundError):
                 await port.verify_password(name, password)
@@ -222,8 +224,8 @@ class TestAccounts(RecordsSuite):
         role, other = Role(name=uuid4().hex), Role(name=uuid4().hex)
         for made in (role, other):
             await roles.create(made)
-        for made in (read, write):
-            await roles.define(made)
+        for item in (read, write):
+            await roles.define(item)
         await roles.grant(role.name, read.name)
         await roles.grant(role.name, read.name)
         await roles.grant(other.name, read.name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from neo_polystore.addresses import ServerAddresses
 from neo_polystore.errors import ConfigError
 from neo_polystore.ids import SYSTEM_TENANT
 from neo_polystore.settings import Settings
@@ -52,3 +54,41 @@ def test_only_the_embedded_profile_has_a_tenant_by_default(monkeypatch: pytest.M
     assert Settings.load().scope().tenant == SYSTEM_TENANT
     monkeypatch.setenv("NEO_PROFILE", "server")
     assert Settings.load().scope().tenant is None
+
+
+async def test_a_pooler_is_gone_around_by_all_but_the_application() -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        neo_profile="server",
+        db_pooled=True,
+        postgres_host="pooler",
+        postgres_port=6432,
+        postgres_direct_host="server",
+        timescale_host="other",
+    )
+    addresses = ServerAddresses(settings)
+    for engine in ("postgres", "jsonb", "event_store"):
+        config = await addresses.config(engine)
+        assert config.connect_arguments()["host"] == "pooler"
+        assert config.connect_arguments()["statement_cache_size"] == 0
+        assert config.connect_arguments(as_owner=True)["host"] == "server"
+        assert config.as_relay().connect_arguments()["port"] == 5432
+        assert "statement_cache_size" not in config.as_relay().connect_arguments()
+    assert not (await addresses.config("timescale")).pooled
+
+
+@pytest.mark.parametrize(("enabled", "retries"), [(True, 7), (False, 0)])
+async def test_retries_and_rules_for_accounts_reach_the_store(enabled: bool, retries: int) -> None:
+    settings = Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        neo_profile="server",
+        db_enable_retries=enabled,
+        db_max_retry_count=7,
+        db_retry_delay_ms=250,
+        neo_login_attempts=9,
+        neo_secrets_key=SecretStr("x"),
+    )
+    config = await ServerAddresses(settings).config("postgres")
+    assert (config.retries, config.retry_delay) == (retries, 0.25)
+    assert (config.login_attempts, config.secrets_key) == (9, SecretStr("x"))
+    assert settings.redacted()["NEO_SECRETS_KEY"] == "********"

@@ -57,11 +57,8 @@ def _derive(secret: str, role: str) -> SecretStr:
 
 
 async def _complete(connection: asyncpg.Connection[asyncpg.Record], database: str) -> bool:
-    roles = await connection.fetchval(
-        "SELECT count(*) FROM pg_roles WHERE rolname = ANY($1)", [role.name for role in ROLES]
-    )
     exists = await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", database)
-    return roles == len(ROLES) and exists is not None
+    return exists is not None and not await lacking(connection, ROLES)
 
 
 async def _make_roles(connection: asyncpg.Connection[asyncpg.Record], secret: str) -> None:

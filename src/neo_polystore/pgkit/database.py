@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,7 +16,7 @@ from neo_polystore.errors import ConfigError, UnavailableError
 from neo_polystore.pgkit import exact_json
 from neo_polystore.pgkit.binding import require_bound
 from neo_polystore.pgkit.errors import translated
-from neo_polystore.pgkit.pooling import ARGUMENTS, held
+from neo_polystore.pgkit.pooling import ARGUMENTS
 from neo_polystore.pgkit.retrying import Retrying
 from neo_polystore.ports.relational import Isolation
 from neo_polystore.records.scope import NOBODY, Scope
@@ -166,9 +166,7 @@ class Database:
                 )
                 try:
                     async with pool.acquire() as taken:
-                        connection = cast("Connection", taken)
-                        async with self.held(connection):
-                            await require_bound(connection, store=self.store)
+                        await require_bound(cast("Connection", taken), store=self.store)
                 except BaseException:
                     pool.terminate()
                     raise
@@ -188,8 +186,7 @@ class Database:
 
     async def _prepared(self, connection: Connection) -> None:
         self.usage.opened += 1
-        async with self.held(connection):
-            await _set_codecs(connection)
+        await _set_codecs(connection)
 
     async def close(self) -> None:
         """Wait for the connections in use, then close them all."""
@@ -210,18 +207,12 @@ class Database:
         async with translated(self.store, operation):
             yield
 
-    def held(self, connection: Connection) -> AbstractAsyncContextManager[None]:
-        """Around what belongs together on one of our connections; see `pgkit/pooling.py`."""
-        return held(connection, pooled=self.config.pooled)
-
     @asynccontextmanager
     async def acquire(self, operation: str) -> AsyncIterator[Connection]:
-        """A connection without a scope, every statement its own transaction.
-
-        Behind a pooler all of them are one transaction, so do not go on after an error.
-        """
-        async with self._borrowed(operation) as connection, self.held(connection):
-            yield connection
+        """A connection without a scope, every statement its own transaction."""
+        async with self.translated(operation), self.pool.acquire() as connection:
+            self.usage.uses += 1
+            yield connection  # type: ignore[misc]
 
     @asynccontextmanager
     async def transaction(
@@ -236,17 +227,11 @@ class Database:
         The scope is set transaction-locally, so a pooled connection never carries it on.
         """
         async with (
-            self._borrowed(operation) as connection,
+            self.acquire(operation) as connection,
             connection.transaction(isolation=isolation),
         ):
             await apply_scope(connection, scope)
             yield connection
-
-    @asynccontextmanager
-    async def _borrowed(self, operation: str) -> AsyncIterator[Connection]:
-        async with self.translated(operation), self.pool.acquire() as connection:
-            self.usage.uses += 1
-            yield connection  # type: ignore[misc]
 
     @asynccontextmanager
     async def reading(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:

@@ -48,7 +48,7 @@ def translate(error: Exception, *, store: str, operation: str) -> PolystoreError
             return TenantRequiredError(
                 "the record belongs to a tenant and this call has none, or another one", **where
             )
-        return ConfigError(f"the role lacks a privilege: {error}", **where)
+        return ConfigError(f"the role lacks a privilege: {error.args[0]}", **where)
     if isinstance(
         error, asyncpg.InvalidPasswordError | asyncpg.InvalidAuthorizationSpecificationError
     ):

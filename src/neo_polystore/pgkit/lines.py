@@ -9,8 +9,7 @@ class Lines:
     """Dedicated connections of one database, as many as are in use at the same time.
 
     Each is opened at its first use and replaced at the next one after it was lost. Whoever uses
-    lines bounds how many he uses at once (nobody waits here), translates the driver's errors, and
-    puts `Database.held` around each statement that is to be a transaction of its own.
+    lines bounds how many he uses at once (nobody waits here) and translates the driver's errors.
     """
 
     def __init__(self, database: Database):

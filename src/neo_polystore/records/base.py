@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from abc import abstractmethod
 from datetime import UTC, datetime
 from functools import cache
@@ -47,6 +48,13 @@ def _amount(value: object) -> int:
 def _clean_text(value: str) -> str:
     if "\x00" in value:
         raise ValueError("contains a NUL character, which no store can hold")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                "contains half of a surrogate pair, which is no Unicode text"
+            ) from None
     return value
 
 
@@ -144,7 +152,7 @@ class Record(BaseModel):
         record = cls.__new__(cls)
         put = object.__setattr__
         put(record, "__pydantic_fields_set__", set(values))
-        if len(values) < len(cls.model_fields):
+        if len(values) < len(cls.__pydantic_fields__):
             values = {**_defaults(cls), **values}
         put(record, "__dict__", values)
         put(record, "__pydantic_extra__", None)
@@ -156,7 +164,7 @@ class Record(BaseModel):
 def _defaults(model: type[BaseModel]) -> dict[str, Any]:
     return {
         name: field.get_default(call_default_factory=True)
-        for name, field in model.model_fields.items()
+        for name, field in model.__pydantic_fields__.items()
         if not field.is_required()
     }
 
@@ -167,10 +175,23 @@ def problems_of(error: PydanticError) -> list[FieldProblem]:
     for item in error.errors(include_url=False, include_input=True):
         name = ".".join(str(part) for part in item["loc"]) or "record"
         reason = item["msg"].removeprefix("Value error, ")
-        if item["type"] not in ("missing", "extra_forbidden", "value_error"):
+        if item["type"] not in _TOLD and not is_secret(name):
             reason = f"{reason}, got {_shorten(item['input'])}"
         problems.append(FieldProblem(name, reason))
     return problems
+
+
+_TOLD = ("missing", "extra_forbidden", "value_error")
+"""Kinds of complaint that need no value, or name it themselves."""
+
+_SECRET = re.compile(
+    r"passw|secret|token|private|credential|encrypt|cipher|seal|blob|payload|mfa|(^|_)mac$"
+)
+
+
+def is_secret(field: str) -> bool:
+    """Whether a field of this name may hold something that no message and no log may show."""
+    return _SECRET.search(field.lower()) is not None
 
 
 def _shorten(value: object) -> str:

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator
 from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
-import pytest_asyncio
 
 from neo_polystore.ids import SYSTEM_TENANT, uuid7
 from neo_polystore.pgkit.database import Connection
 from neo_polystore.records.accounts import User
-from neo_polystore.records.query import Query
-from neo_polystore.records.scope import NOBODY
-from neo_polystore.stores.postgres.store import PostgresStore
-from tests.stores.postgres.catalog import SCHEMAS
 from tests.stores.postgres.conftest import act_for
 
 OWNED = (
@@ -183,20 +176,6 @@ async def test_deleting_a_user_takes_sessions_and_roles_along(
     assert await connection.fetchval(left, user) == 0
 
 
-async def test_every_table_with_a_tenant_is_isolated(owner: Connection) -> None:
-    rows = await owner.fetch(
-        """
-        SELECT c.oid::regclass::text AS name, c.relrowsecurity AND c.relforcerowsecurity AS forced
-        FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
-        WHERE c.relkind IN ('r', 'p')
-          AND c.relnamespace::regnamespace::text = ANY ($1)
-        """,
-        SCHEMAS,
-    )
-    assert {row["name"] for row in rows if not row["forced"]} == set()
-    assert {row["name"] for row in rows} >= set(OWNED) - {"core.tenants"}
-
-
 async def test_the_application_is_no_superuser_owner_or_bypasser(
     application: Connection,
 ) -> None:
@@ -205,49 +184,6 @@ async def test_the_application_is_no_superuser_owner_or_bypasser(
     )
     assert role is not None
     assert tuple(role.values()) == (False, False, False)
-
-
-@pytest_asyncio.fixture
-async def small_pool(postgres: PostgresStore) -> AsyncIterator[PostgresStore]:
-    """The same database through a pool of five."""
-    store = PostgresStore(postgres.config.model_copy(update={"max_connections": 5}))
-    await store.connect()
-    yield store
-    await store.close()
-
-
-async def test_no_unit_of_work_ever_sees_a_foreign_row(
-    small_pool: PostgresStore, tenants: dict[UUID, User]
-) -> None:
-    own = {tenant: {user.id} for tenant, user in tenants.items()}
-    choice = random.Random(7)
-
-    async def work(number: int) -> None:
-        tenant = choice.choice(list(tenants))
-        async with small_pool.unit_of_work(tenant=tenant) as uow:
-            users = uow.repository(User)
-            made = User(email=f"{uuid4().hex}@example.org", username=uuid4().hex)
-            await users.add(made)
-            own[tenant].add(made.id)
-            await asyncio.sleep(0)
-            if number % 3 == 0:
-                raise RuntimeError("midway")
-            seen = {user.id for user in await users.find(Query(limit=10_000))}
-            assert seen <= own[tenant]
-            assert made.id in seen
-
-    async def nobody() -> None:
-        async with small_pool.unit_of_work() as uow:
-            assert await uow.repository(User).count(Query()) == 0
-        assert await small_pool.port("accounts").within(NOBODY).count(Query()) == 0
-
-    results = await asyncio.gather(
-        *(work(number) if number % 5 else nobody() for number in range(300)),
-        return_exceptions=True,
-    )
-    failed = [result for result in results if result is not None]
-    assert {type(result) for result in failed} == {RuntimeError}
-    assert len(failed) == len([number for number in range(300) if number % 5 and number % 3 == 0])
 
 
 async def test_the_system_tenant_is_one_like_any_other(

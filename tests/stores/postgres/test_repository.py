@@ -203,7 +203,7 @@ async def test_a_soft_deleted_record_is_shown_by_no_method(postgres: PostgresSto
         assert not (await users.project(Query().where("id", gone.id), Name)).records
         with pytest.raises(NotFoundError):
             await users.update(gone)
-        async with uow._database.acquire("test") as connection:  # type: ignore[attr-defined]
+        async with uow._database.acquire("test") as connection:
             sql = "SELECT deleted_at IS NOT NULL FROM auth.users WHERE id = $1"
             assert await connection.fetchval(sql, gone.id)
 

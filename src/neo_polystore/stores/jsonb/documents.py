@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import asyncpg
 
 from neo_polystore.errors import FieldProblem
+from neo_polystore.pgkit.complaints import complaint, is_ours
 from neo_polystore.pgkit.database import Connection, Database
 from neo_polystore.pgkit.records import SqlRecords
 from neo_polystore.pgkit.select import Statement
@@ -132,7 +133,10 @@ class JsonbDocuments(SqlRecords[Document]):
         index = index_names(self.document.collection).get(error.constraint_name or "")
         if isinstance(error, asyncpg.UniqueViolationError) and index is not None:
             return taken(self.document.collection, index)
-        field, separator, reason = str(error).partition(": ")
+        problem = complaint(error)
+        if not is_ours(error):
+            return problem
+        field, separator, reason = problem.reason.partition(": ")
         return FieldProblem(field, reason) if separator else FieldProblem("document", field)
 
     async def distinct(self, query: Query, field: str) -> list[Any]:

@@ -21,7 +21,7 @@ class Background(Database):
             await super().connect()
 
     @asynccontextmanager
-    async def _borrowed(self, operation: str) -> AsyncIterator[Connection]:
+    async def acquire(self, operation: str) -> AsyncIterator[Connection]:
         await self.connect()
-        async with super()._borrowed(operation) as connection:
+        async with super().acquire(operation) as connection:
             yield connection

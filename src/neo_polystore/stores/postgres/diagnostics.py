@@ -172,7 +172,7 @@ async def indexes(connection: Connection, *, every: bool = False, limit: int = 2
 _SIZES = """
 WITH parts AS (
     SELECT c.oid, coalesce(pg_partition_root(c.oid)::oid, c.oid) AS root,
-        greatest(c.reltuples, 0) AS rows
+        CASE c.relkind WHEN 'p' THEN 0 ELSE greatest(c.reltuples, 0) END AS rows
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema')
         AND NOT pg_is_other_temp_schema(n.oid)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Awaitable, Hashable, Sequence
 from typing import Any
+
+import asyncpg
 
 from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.pgkit.database import Database
@@ -13,13 +15,15 @@ from neo_polystore.records.results import Written
 from neo_polystore.records.scope import Scope
 from neo_polystore.stores.postgres.gathered_reads import Lookup, Wanted, answer_reads
 from neo_polystore.stores.postgres.gathered_writes import WriteCall, answer_writes
-from neo_polystore.stores.postgres.merge import Merge, merge
+from neo_polystore.stores.postgres.merge import merge
+from neo_polystore.stores.postgres.merge_spec import Merge
 
-MAX_WEIGHT = 128
+MAX_WEIGHT = 170
 """The weight of one batch, in ordinary records; a heavier call has a statement of its own anyway.
 
-Larger batches gain nothing (the server's work per record is constant from about 50 on) and make
-everybody in them wait.
+The server's work per record is constant from about 50 on. So larger batches gain nothing there,
+but while all who wait fit into the lanes nobody waits twice: 500 callers had a p95 a quarter
+lower than with 128.
 """
 
 MAX_READS = 32
@@ -27,6 +31,9 @@ MAX_READS = 32
 
 MAX_WAITING = 10_000
 """The weight that may wait; beyond it callers wait for room, and are refused in the end."""
+
+PATIENCE = 5.0
+"""Seconds that a caller waits for room."""
 
 
 class Gathered:
@@ -37,8 +44,12 @@ class Gathered:
     work does not come here.
     """
 
-    def __init__(self, database: Database):
+    def __init__(
+        self, database: Database, *, max_waiting: int = MAX_WAITING, patience: float = PATIENCE
+    ):
         self._database = database
+        self._max_waiting = max_waiting
+        self._patience = patience
         self._writers = Lines(database)
         self._readers = Lines(database)
         self.open()
@@ -50,15 +61,17 @@ class Gathered:
             self._send_writes,
             lanes=config.writers,
             max_weight=MAX_WEIGHT,
-            max_waiting=MAX_WAITING,
+            max_waiting=self._max_waiting,
+            patience=self._patience,
             weigh=_weight,
             group=_group,
         )
-        self._reads: Coalescer[Wanted, Any] = Coalescer(
+        self._reads: Coalescer[Wanted, asyncpg.Record | None] = Coalescer(
             self._send_reads,
             lanes=config.readers,
             max_weight=MAX_READS,
-            max_waiting=MAX_WAITING,
+            max_waiting=self._max_waiting,
+            patience=self._patience,
             group=_group,
         )
 
@@ -82,9 +95,11 @@ class Gathered:
         call.prepare()
         return await self._writes.call(call)
 
-    async def read(self, lookup: Lookup, scope: Scope, identity: tuple[Any, ...]) -> Any:
-        """The row with this identity, its record's columns after one that is the engine's; None."""
-        return await self._reads.call(Wanted(lookup, scope, identity))
+    def read(
+        self, lookup: Lookup, scope: Scope, identity: tuple[Any, ...]
+    ) -> Awaitable[asyncpg.Record | None]:
+        """The row with this identity, its record's columns after the engine's own; None."""
+        return self._reads.call(Wanted(lookup, scope, identity))
 
     async def _send_writes(self, calls: list[WriteCall]) -> Sequence[Written | BaseException]:
         operation = f"{calls[0].spec.name}.write"
@@ -97,12 +112,12 @@ class Gathered:
         except DRIVER_ERRORS as error:
             raise translate(error, store=self._database.store, operation=operation) from error
 
-    async def _send_reads(self, wanted: list[Wanted]) -> Sequence[Any]:
+    async def _send_reads(self, wanted: list[Wanted]) -> Sequence[asyncpg.Record | None]:
         operation = f"{wanted[0].lookup.name}.get"
         try:
             connection = await self._readers.take()
             try:
-                return await answer_reads(self._database, connection, wanted)
+                return await answer_reads(connection, wanted)
             finally:
                 self._readers.give(connection)
         except DRIVER_ERRORS as error:

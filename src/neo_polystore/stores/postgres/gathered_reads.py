@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 
 from neo_polystore.pgkit.arrays import ArrayStatement
-from neo_polystore.pgkit.database import Connection, Database
+from neo_polystore.pgkit.database import Connection
 from neo_polystore.pgkit.select import Selection
 from neo_polystore.records.scope import Scope
 
@@ -64,13 +64,12 @@ class Wanted:
 
 
 async def answer_reads(
-    database: Database, connection: Connection, wanted: Sequence[Wanted]
+    connection: Connection, wanted: Sequence[Wanted]
 ) -> list[asyncpg.Record | None]:
     """The row for each wish, None where there is none. A key that several want is read once."""
     first = wanted[0]
     identities = list(dict.fromkeys([wish.identity for wish in wanted]))
     columns = [range(len(identities)), *zip(*identities, strict=True)]
-    async with database.held(connection):
-        rows = await first.lookup.statement.fetch(connection, first.scope, columns)
+    rows = await first.lookup.statement.fetch(connection, first.scope, columns)
     found = {identities[row[0]]: row for row in rows}
     return [found.get(wish.identity) for wish in wanted]

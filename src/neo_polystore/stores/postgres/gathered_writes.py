@@ -12,12 +12,12 @@ from neo_polystore.pgkit.database import Connection, Database
 from neo_polystore.pgkit.errors import DRIVER_ERRORS, translate
 from neo_polystore.records.results import Rejection, Written
 from neo_polystore.records.scope import Scope
-from neo_polystore.stores.postgres.merge import BAD_RECORD, Merge, Refusal, RefusedError, merge
+from neo_polystore.stores.postgres.merge import merge
+from neo_polystore.stores.postgres.merge_send import BAD_RECORD, lacks_privilege
+from neo_polystore.stores.postgres.merge_spec import Merge, Refusal, Row
 
-_AGAIN = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
-_ATTEMPTS = 4
+_LOST = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
 
-Row = tuple[Any, ...]
 Answer = Written | BaseException
 
 
@@ -41,11 +41,7 @@ class WriteCall:
 
     def prepare(self) -> None:
         """Make the rows, so that a record that cannot be one is its own caller's trouble."""
-        for record in self.records:
-            try:
-                self.rows.append(self.spec.row(record))
-            except RefusedError as error:
-                self.rows.append(error.refusal)
+        self.rows = [self.spec.prepared(record) for record in self.records]
 
     def answer(self, outcomes: Sequence[str | Refusal]) -> Written:
         """What to tell the caller."""
@@ -75,9 +71,11 @@ async def answer_writes(
     try:
         await _store(database, connection, calls, answers)
     except DRIVER_ERRORS as error:
-        failure = translate(error, store=database.store, operation=f"{calls[0].spec.name}.write")
+        failure = _translated(database, calls[0], error)
         failure.__cause__ = error
         return [answers.get(call, failure) for call in calls]
+    except PolystoreError as error:
+        return [answers.get(call, error) for call in calls]
     return [answers[call] for call in calls]
 
 
@@ -92,9 +90,7 @@ async def _store(
         try:
             await batch.execute(database, connection)
         except BAD_RECORD as error:
-            if isinstance(error, asyncpg.InsufficientPrivilegeError) and (
-                "row-level security" not in str(error)
-            ):
+            if lacks_privilege(error):
                 raise
             together = batch.calls
             if len(together) == 1:
@@ -111,7 +107,7 @@ async def _store(
 async def _alone(database: Database, call: WriteCall, error: asyncpg.PostgresError) -> Answer:
     """The call that the server refused: which of its records was it?"""
     if len(call.records) == 1:
-        why = call.spec.blamed(error)
+        why = call.spec.blamed(error, call.records[0])
         return Written(rejected=[Rejection(0, why.field, why.reason)])
     try:
         return await merge(database, call.scope, call.spec, call.records)
@@ -173,14 +169,14 @@ class _Batch:
         self, database: Database, connection: Connection, columns: Sequence[Sequence[Any]]
     ) -> Sequence[asyncpg.Record]:
         call = self.calls[0]
-        for attempt in range(_ATTEMPTS):
+
+        async def attempt() -> Sequence[asyncpg.Record]:
             try:
-                async with database.held(connection):
-                    return await call.spec.inline.fetch(connection, call.scope, columns)
-            except _AGAIN:
-                if attempt == _ATTEMPTS - 1:
-                    raise
-        raise AssertionError("unreachable")
+                return await call.spec.inline.fetch(connection, call.scope, columns)
+            except _LOST as error:
+                raise _translated(database, call, error) from error
+
+        return await database.retrying(attempt)
 
     def answers(self) -> dict[WriteCall, Answer]:
         """What to tell each caller: for all but the first of a record it was there already."""
@@ -194,6 +190,10 @@ class _Batch:
             )
             for call, share in zip(self.calls, self._shares, strict=True)
         }
+
+
+def _translated(database: Database, call: WriteCall, error: Exception) -> PolystoreError:
+    return translate(error, store=database.store, operation=f"{call.spec.name}.write")
 
 
 def _second(outcome: str | Refusal) -> str | Refusal:
