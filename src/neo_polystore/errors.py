@@ -51,7 +51,12 @@ class NotFoundError(PolystoreError):
 
 
 class ConflictError(PolystoreError):
-    """The write contradicts what is stored: a taken key, a stale version."""
+    """The write contradicts what is stored: a taken key, a stale version.
+
+    `problem` names the field, value and constraint, where it is one field's.
+    """
+
+    problem: FieldProblem | None = None
 
 
 class UnsupportedError(PolystoreError):
@@ -74,10 +79,16 @@ class TenantRequiredError(PolystoreError):
 
 @dataclass(frozen=True, slots=True)
 class FieldProblem:
-    """What is wrong with one field of one record, in words for the person who sent it."""
+    """What is wrong with one field of one record, in words for the person who sent it.
+
+    `constraint` is the database's, where one was violated; `value` the one that is wrong, shortened
+    and quoted, never that of a secret field.
+    """
 
     field: str
     reason: str
+    constraint: str | None = None
+    value: str | None = None
 
 
 class ValidationError(PolystoreError):

@@ -11,7 +11,8 @@ import typer
 import uvicorn
 from rich.markup import escape
 
-from neo_polystore.cli.output import err, fail
+from neo_polystore.build import open_polystore
+from neo_polystore.cli.output import err, fail, run
 from neo_polystore.errors import ConfigError, PolystoreError
 from neo_polystore.ops.demo import run_demo
 from neo_polystore.polystore import Polystore
@@ -31,6 +32,8 @@ def serve(
         listener = listen(host or settings.neo_host, port or settings.neo_port)
     except PolystoreError as error:
         raise fail(error) from None
+    if settings.neo_profile == "server":
+        run(_allowed(settings))
     from neo_polystore.api.app import create_app
 
     async def started(polystore: Polystore) -> None:
@@ -52,6 +55,12 @@ def serve(
         err.print(f"Stopped. The data is in {settings.neo_data_dir}", soft_wrap=True)
     if not server.started:
         raise typer.Exit(3)
+
+
+async def _allowed(settings: Settings) -> None:
+    """Say it in a sentence, before anything is served, where the database role must not serve."""
+    async with open_polystore(settings, data_types={"accounts"}, tolerant=True):
+        pass
 
 
 async def _write_samples(polystore: Polystore, settings: Settings) -> None:

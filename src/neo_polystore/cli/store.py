@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any
 
 import asyncpg
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
-from neo_polystore.cli.output import JsonOption, console, print_json, run
-from neo_polystore.cli.text import printable
+from neo_polystore.cli.answers import show
+from neo_polystore.cli.output import JsonOption, run
 from neo_polystore.errors import UsageError
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.pgkit.errors import translated
 from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres import diagnostics
-from neo_polystore.stores.postgres.diagnostics import Answer, human_bytes
+from neo_polystore.stores.postgres.diagnostics import Answer
 from neo_polystore.stores.postgres.vacuum import vacuum as run_vacuum
 
 app = typer.Typer(help="What an engine says about itself.", no_args_is_help=True)
@@ -53,7 +49,7 @@ def slow(
 ) -> None:
     """Show statements that are slow on average, the costliest first."""
     answer = run(_ask(of, lambda c: diagnostics.slow(c, at_least_ms=at_least, limit=limit)))
-    _show(answer, ("state", "calls", "mean_ms", "max_ms", "total_ms", "query"), as_json=as_json)
+    show(answer, ("state", "calls", "mean_ms", "max_ms", "total_ms", "query"), as_json=as_json)
 
 
 @postgres.command()
@@ -63,7 +59,7 @@ def bloat(
     """Show tables with dead rows, and when they were vacuumed."""
     answer = run(_ask(of, lambda c: diagnostics.bloat(c, every=every, limit=limit)))
     shown = ("table", "live", "dead", "dead_percent", "due", "vacuumed")
-    _show(answer, shown, as_json=as_json)
+    show(answer, shown, as_json=as_json)
 
 
 @postgres.command()
@@ -71,7 +67,7 @@ def locks(of: Engine = "postgres", as_json: JsonOption = False) -> None:
     """Show who waits for whom."""
     answer = run(_ask(of, diagnostics.locks))
     shown = ("blocked", "waits_seconds", "query", "blocker", "blocker_state", "blocker_query")
-    _show(answer, shown, as_json=as_json, empty="nobody waits for a lock")
+    show(answer, shown, as_json=as_json, empty="nobody waits for a lock")
 
 
 @postgres.command()
@@ -79,7 +75,7 @@ def connections(of: Engine = "postgres", as_json: JsonOption = False) -> None:
     """Show the server's connections by database, role, application and state."""
     answer = run(_ask(of, diagnostics.connections))
     shown = ("database", "role", "application", "state", "connections", "longest_seconds")
-    _show(answer, shown, as_json=as_json)
+    show(answer, shown, as_json=as_json)
 
 
 @postgres.command()
@@ -88,14 +84,14 @@ def indexes(
 ) -> None:
     """Show indexes that nothing has used, the largest first."""
     answer = run(_ask(of, lambda c: diagnostics.indexes(c, every=every, limit=limit)))
-    _show(answer, ("index", "table", "scans", "bytes"), as_json=as_json)
+    show(answer, ("index", "table", "scans", "bytes"), as_json=as_json)
 
 
 @postgres.command()
 def sizes(limit: Limit = 20, of: Engine = "postgres", as_json: JsonOption = False) -> None:
     """Show the largest tables with their indexes, and every database."""
     answer = run(_ask(of, lambda c: diagnostics.sizes(c, limit=limit)))
-    _show(answer, ("table", "rows", "bytes", "index_bytes", "partitions"), as_json=as_json)
+    show(answer, ("table", "rows", "bytes", "index_bytes", "partitions"), as_json=as_json)
 
 
 @postgres.command()
@@ -111,7 +107,7 @@ def vacuum(
 ) -> None:
     """Run VACUUM (ANALYZE) as the owner; others may read and write meanwhile."""
     answer = run(_vacuum(of, tables or [], dry_run=dry_run))
-    _show(answer, ("table", "dead") if dry_run else ("table", "dead", "ms"), as_json=as_json)
+    show(answer, ("table", "dead") if dry_run else ("table", "dead", "ms"), as_json=as_json)
 
 
 async def _ask(engine: str, question: Question) -> Answer:
@@ -150,65 +146,3 @@ async def _with(
         return await work(await addresses.config(engine))
     finally:
         await addresses.close()
-
-
-_HEADINGS = {
-    "dead_percent": "dead %",
-    "bytes": "size",
-    "index_bytes": "indexes",
-    "waits_seconds": "waits s",
-    "longest_seconds": "longest s",
-}
-_STYLES = {"slow": "yellow", "degraded": "red"}
-
-
-def _show(
-    answer: Answer, columns: tuple[str, ...], *, as_json: bool, empty: str = "nothing to report"
-) -> None:
-    if as_json:
-        print_json(asdict(answer))
-        return
-    if answer.rows:
-        console.print(_table(answer, columns))
-    else:
-        console.print(empty)
-    if answer.note:
-        console.print(f"[dim]{escape(answer.note)}[/dim]")
-
-
-def _table(answer: Answer, columns: tuple[str, ...]) -> Table:
-    table = Table()
-    for column in columns:
-        is_text = any(isinstance(row[column], str) for row in answer.rows)
-        long = column.endswith("query")
-        table.add_column(
-            _HEADINGS.get(column, column.replace("_", " ")),
-            justify="left" if is_text else "right",
-            overflow="ellipsis" if long else "fold",
-            no_wrap=long,
-            ratio=1 if long else None,
-        )
-    for row in answer.rows:
-        table.add_row(
-            *(_cell(column, row[column]) for column in columns),
-            style=_STYLES.get(str(row.get("state"))),
-        )
-    return table
-
-
-def _cell(column: str, value: Any) -> str:
-    match value:
-        case None:
-            return "-"
-        case bool():
-            return "yes" if value else ""
-        case int() if column.endswith("bytes"):
-            return human_bytes(value)
-        case int():
-            return f"{value:,}"
-        case float():
-            return f"{value:,.1f}"
-        case datetime():
-            return f"{value:%m-%d %H:%M}"
-        case _:
-            return escape(printable(" ".join(str(value).split())))

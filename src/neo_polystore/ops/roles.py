@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +11,12 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from neo_polystore.errors import ConfigError
+from neo_polystore.ops.role_names import (
+    database_names,
+    given_passwords,
+    required_roles,
+    wanted_roles,
+)
 from neo_polystore.pgkit.errors import translated
 from neo_polystore.pgkit.quoting import name
 from neo_polystore.pgkit.role_setup import (
@@ -22,7 +26,7 @@ from neo_polystore.pgkit.role_setup import (
     lacking_databases,
     lacking_extensions,
 )
-from neo_polystore.pgkit.roles import APPLICATION, OWNER, RELAY, REQUIRED, ROLES, Role
+from neo_polystore.pgkit.roles import APPLICATION, OWNER, RELAY
 from neo_polystore.settings import Settings
 
 Connection = Any  # asyncpg's is generic only in its stubs
@@ -57,53 +61,19 @@ class RolesReport:
         return not self.lacking
 
 
-def wanted_roles(settings: Settings) -> tuple[Role, ...]:
-    """The roles of every server, and those that the settings call by other names.
-
-    Another name for the application, the owner or the relay is a member of that role: what is
-    granted to it, and the policies that name it, then hold for the member too.
-    """
-    groups = {
-        settings.postgres_owner: OWNER,
-        settings.postgres_user: APPLICATION,
-        settings.postgres_relay: RELAY,
-    }
-    known = {role.name for role in ROLES}
-    others = [Role(role, member_of=group) for role, group in groups.items() if role not in known]
-    return (*ROLES, *others)
-
-
-def given_passwords(
-    settings: Settings, environment: Mapping[str, str] = os.environ
-) -> dict[str, str]:
-    """Passwords by role: NEO_ROLE_PASSWORD_<ROLE>, else what the settings log in with."""
-    settled = {
-        settings.postgres_user: settings.postgres_password,
-        settings.postgres_owner: settings.postgres_owner_password,
-        settings.postgres_relay: settings.postgres_relay_password,
-    }
-    found = {role: secret.get_secret_value() for role, secret in settled.items()}
-    for role in wanted_roles(settings):
-        if password := environment.get(password_variable(role.name)):
-            found[role.name] = password
-    return {role: password for role, password in found.items() if password}
-
-
-def password_variable(role: str) -> str:
-    """The environment variable with a role's password."""
-    return "NEO_ROLE_PASSWORD_" + re.sub(r"\W", "_", role).upper()
-
-
 async def create_roles(
     settings: Settings, admin_url: str, *, databases: bool = False, dry_run: bool = False
 ) -> RolesReport:
     """Make what lacks, as far as this administrator may; the rest is in the report's `lacking`.
 
     With `databases` also the databases and their extensions. Raises UnavailableError, and
-    ConfigError for a URL that is none.
+    ConfigError for a URL that is none or settings that name a superuser.
     """
     wanted = wanted_roles(settings)
     async with _connected(admin_url) as connection:
+        if not dry_run:  # two at once would make the same roles; the lock ends with the connection
+            await connection.execute("SELECT pg_advisory_lock(hashtext('neo-polystore'))")
+        await _refuse_superusers(connection, settings)
         steps = await lacking(connection, wanted, given_passwords(settings))
         if databases:
             steps += await lacking_databases(
@@ -121,15 +91,20 @@ async def create_roles(
 
 
 async def check_roles(settings: Settings, connection: Connection) -> RolesReport:
-    """Compare, over the connection of any role; nothing is changed."""
+    """Compare, over the connection of any role; nothing is changed.
+
+    Raises ConfigError where the settings name a superuser for something that none may do.
+    """
+    await _refuse_superusers(connection, settings)
     steps = await lacking(connection, wanted_roles(settings))
-    steps += await lacking_databases(
-        connection, database_names(settings), owner=settings.postgres_owner
-    )
+    if settings.neo_profile == "server":  # the embedded one makes each when it is first needed
+        steps += await lacking_databases(
+            connection, database_names(settings), owner=settings.postgres_owner
+        )
     steps += await _excess(connection, settings)
     rows = await connection.fetch("SELECT rolname FROM pg_roles")
     present = {row["rolname"] for row in rows}
-    needed = _required(settings)
+    needed = required_roles(settings)
     optional = [
         role.name
         for role in wanted_roles(settings)
@@ -144,12 +119,6 @@ async def check_roles(settings: Settings, connection: Connection) -> RolesReport
         for role in wanted_roles(settings)
     }
     return RolesReport(states, lacking=missing, optional=optional)
-
-
-def database_names(settings: Settings) -> list[str]:
-    """The databases on the server of POSTGRES_HOST."""
-    names = [settings.postgres_db, settings.event_store_db]
-    return names if settings.timescale_host else [*names, settings.timescale_db]
 
 
 @asynccontextmanager
@@ -194,8 +163,24 @@ async def _excess(connection: Connection, settings: Settings) -> list[Step]:
     return [Step(member, sql, sql) for member, sql in found]
 
 
-def _required(settings: Settings) -> set[str]:
-    return {*REQUIRED, settings.postgres_user, settings.postgres_owner, settings.postgres_relay}
+async def _refuse_superusers(connection: Connection, settings: Settings) -> None:
+    """An administrator is not made an ordinary role because a setting names him."""
+    names = {
+        "POSTGRES_USER": settings.postgres_user,
+        "POSTGRES_OWNER": settings.postgres_owner,
+        "POSTGRES_RELAY": settings.postgres_relay,
+    }
+    rows = await connection.fetch(
+        "SELECT rolname FROM pg_roles WHERE rolsuper AND rolname = ANY($1)", list(names.values())
+    )
+    mighty = {row["rolname"] for row in rows}
+    if found := [f"{variable}={role}" for variable, role in names.items() if role in mighty]:
+        raise ConfigError(
+            f"{', '.join(found)}: a superuser can serve nothing and own nothing here; name another"
+            " role, which this makes, and give the superuser in NEO_ADMIN_URL only",
+            store=STORE,
+            operation="roles",
+        )
 
 
 async def _report(

@@ -13,7 +13,7 @@ from neo_polystore.records.scope import SYSTEM
 from neo_polystore.records.sealed import SealedBlob
 from neo_polystore.records.transactions import Transaction
 from neo_polystore.records.wallets import Wallet
-from neo_polystore.stores.postgres import merge
+from neo_polystore.stores.postgres import merge_rows, merge_send
 from neo_polystore.stores.postgres.store import PostgresStore
 from tests.conformance.chains import CHAIN, address, hash32, load_network
 
@@ -59,8 +59,8 @@ async def test_a_batch_of_many_chunks_is_one_transaction(
     postgres: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await load_network(postgres)
-    monkeypatch.setattr(merge, "INLINE", 10)
-    monkeypatch.setattr(merge, "CHUNK", 30)
+    monkeypatch.setattr(merge_send, "INLINE", 10)
+    monkeypatch.setattr(merge_rows, "CHUNK", 30)
     sender = address()
     records = [
         Transaction(chain_id=CHAIN, hash=hash32(), from_address=sender, value=place)

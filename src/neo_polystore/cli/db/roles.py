@@ -15,14 +15,12 @@ from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
 from neo_polystore.cli.db.options import DryRun
 from neo_polystore.cli.output import JsonOption, console, fail, print_json, run
 from neo_polystore.errors import UsageError
+from neo_polystore.ops.role_names import given_passwords, password_variable, wanted_roles
 from neo_polystore.ops.roles import (
     RolesReport,
     administrator,
     check_roles,
     create_roles,
-    given_passwords,
-    password_variable,
-    wanted_roles,
 )
 from neo_polystore.pgkit.errors import translated
 from neo_polystore.settings import Settings
