@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import relational, routing
-from benchmarks.runner import Report
+from benchmarks.runner import Report, loop_factory
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Report]]] = {
     "relational": relational.run,
@@ -28,7 +28,8 @@ def main() -> None:
     if unknown := sorted(set(arguments.names) - set(BENCHMARKS)):
         parser.error(f"no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
     for name in arguments.names or BENCHMARKS:
-        report = asyncio.run(_run(name))
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            report = runner.run(_run(name))
         if arguments.json:
             print(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
         else:

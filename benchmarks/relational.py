@@ -17,15 +17,17 @@ DATA_TYPES = ("accounts", "networks", "wallets", "transactions")
 async def run() -> Report:
     """Run all comparisons."""
     report = Report("relational")
-    async with embedded_platform(DATA_TYPES, neo_cache=False) as polystore:
-        async with open_bench(report, polystore) as bench:
-            await _settings(bench)
-            await relational_writes.run(bench)
-            await relational_reads.run(bench)
-            await relational_tenants.run(bench)
-            health = await polystore.stores["postgres"].health()
-            reuse = health.facts["connection_reuse_percent"]
-            report.figures["connection reuse, percent"] = reuse
+    async with (
+        embedded_platform(DATA_TYPES, neo_cache=False) as polystore,
+        open_bench(report, polystore) as bench,
+    ):
+        await _settings(bench)
+        await relational_writes.run(bench)
+        await relational_reads.run(bench)
+        await relational_tenants.run(bench)
+        health = await polystore.stores["postgres"].health()
+        reuse = health.facts["connection_reuse_percent"]
+        report.figures["connection reuse, percent"] = reuse
     return report
 
 

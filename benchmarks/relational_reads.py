@@ -25,7 +25,7 @@ async def run(bench: Bench) -> None:
 
 
 async def _compare(bench: Bench, records: list[Transaction]) -> None:
-    chance = random.Random(5)
+    chance = random.Random(5)  # noqa: S311
 
     def some() -> list[Transaction]:
         return chance.choices(records, k=READS)

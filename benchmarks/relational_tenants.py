@@ -65,9 +65,7 @@ async def _secure(bench: Bench, on: bool) -> None:
     await bench.owner.execute(f"ALTER TABLE blockchain.wallets {verb} ROW LEVEL SECURITY")
 
 
-async def _units(
-    bench: Bench, owners: list[tuple[UUID, list[Wallet]]], *, scoped: bool
-) -> float:
+async def _units(bench: Bench, owners: list[tuple[UUID, list[Wallet]]], *, scoped: bool) -> float:
     async def unit(number: int) -> None:
         tenant, wallets = owners[number % len(owners)]
         async with bench.polystore.unit_of_work(tenant=tenant if scoped else None) as work:

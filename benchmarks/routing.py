@@ -109,7 +109,7 @@ async def _connect(polystore: Polystore) -> asyncpg.Connection[asyncpg.Record]:
     return await asyncpg.connect(**config.connect_arguments())
 
 
-def _row(record: Transaction, network: UUID) -> tuple[object, ...]:
+def row_of(record: Transaction, network: UUID) -> tuple[object, ...]:
     return (
         uuid7(),
         network,
@@ -140,7 +140,7 @@ async def _single_write(
         records = prepared(SINGLE)
         started = time.perf_counter()
         for record in records:
-            identity, _, *values = _row(record, network)
+            identity, _, *values = row_of(record, network)
             await statement.fetch(network, values[0], identity, *values[1:])
         return (time.perf_counter() - started) / SINGLE * 1e6
 
@@ -172,7 +172,7 @@ async def _bulk_load(
         async with connection.transaction():
             await connection.execute(STAGE)
             await connection.copy_records_to_table(
-                "staged", records=[_row(record, network) for record in records]
+                "staged", records=[row_of(record, network) for record in records]
             )
             await connection.execute(MERGE)
         return BULK / (time.perf_counter() - started)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 import statistics
@@ -97,9 +98,19 @@ class Report:
         return found
 
 
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Makes the event loop of both sides: uvloop where it is installed, as in a served platform."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
+        "event_loop": "asyncio" if loop_factory() is None else "uvloop",
         "cpus": os.cpu_count(),
         "machine": platform.machine(),
         "system": f"{platform.system()} {platform.release()}",

@@ -21,7 +21,8 @@ ALLOWED = {
     "objectkit": LEAVES | {"ports"},
     "stores": LEAVES | {"ports", "pgkit", "objectkit", "coalesce"},
     "wrappers": LEAVES | {"ports"},
-    "coalesce": {"errors"},
+    "coalesce": {"errors", "room"},
+    "room": {"errors"},
     "embedded": set(),
     "samples": LEAVES,
     "loaders": LEAVES,
@@ -41,7 +42,9 @@ def imports(path: Path) -> Iterator[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names = [node.module]
-        yield from (n.removeprefix("neo_polystore.") for n in names if n.startswith("neo_polystore."))
+        yield from (
+            n.removeprefix("neo_polystore.") for n in names if n.startswith("neo_polystore.")
+        )
 
 
 @pytest.mark.parametrize("part", sorted(ALLOWED))

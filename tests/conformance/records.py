@@ -51,7 +51,9 @@ class RecordsSuite:
 
     def of_group(self, group: str, **options: Any) -> Query:
         """The query for one group's records."""
-        return Query(filters=(parse_condition(self.record_type(), f"{self.group}={group}"),), **options)
+        return Query(
+            filters=(parse_condition(self.record_type(), f"{self.group}={group}"),), **options
+        )
 
     def record_type(self) -> Any:
         """The record model, from a sample."""

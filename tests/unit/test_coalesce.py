@@ -126,7 +126,7 @@ async def test_a_cancelled_caller_leaves_the_queue_and_disturbs_nobody() -> None
     await settle()
     gone.cancel()
     work.gate.set()
-    assert await asyncio.gather(first, kept) == [2, 6]
+    assert [await first, await kept] == [2, 6]
     assert work.batches == [[1], [3]]
 
 
@@ -156,6 +156,56 @@ async def test_closing_answers_what_was_taken_and_takes_no_more() -> None:
     work.gate.set()
     await closing
     assert await asyncio.gather(*calls) == [0, 2, 4, 6, 8]
+
+
+async def test_room_is_counted_by_weight() -> None:
+    work = Work()
+    coalescer = Coalescer(work.send, lanes=1, max_waiting=10, patience=0.01, weigh=lambda n: n)
+    held = [asyncio.create_task(coalescer.call(n)) for n in (4, 5)]
+    await settle()
+    with pytest.raises(UnavailableError):
+        await coalescer.call(2)
+    assert coalescer.counts.waiting == 9
+    light = asyncio.create_task(coalescer.call(1))
+    await settle()
+    work.gate.set()
+    assert await asyncio.gather(*held, light) == [8, 10, 2]
+    assert coalescer.counts.waiting == 0
+
+
+async def test_as_many_as_are_held_may_stand_in_line_and_no_more() -> None:
+    work = Work()
+    coalescer = Coalescer(work.send, lanes=1, max_waiting=3, patience=60)
+    calls = [asyncio.create_task(coalescer.call(n)) for n in range(8)]
+    await settle()
+    assert [call.done() for call in calls] == [False] * 6 + [True] * 2
+    calls[4].cancel()
+    work.gate.set()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    assert [answers[n] for n in (0, 1, 2, 3, 5)] == [0, 2, 4, 6, 10]
+    assert coalescer.counts.refused == 2
+
+
+async def test_only_one_group_is_in_a_batch_and_groups_take_turns() -> None:
+    work = Work()
+    coalescer = Coalescer(work.send, lanes=1, max_weight=2, group=lambda n: n // 10)
+    calls = [asyncio.create_task(coalescer.call(n)) for n in (1, 11, 12, 13, 14, 21, 15)]
+    await settle()
+    work.gate.set()
+    await asyncio.gather(*calls)
+    assert work.batches == [[1], [11, 12], [21], [13, 14], [15]]
+
+
+async def test_a_lone_caller_who_is_cancelled_makes_room_for_those_who_came_after() -> None:
+    work = Work()
+    coalescer = Coalescer(work.send, lanes=1)
+    alone = asyncio.create_task(coalescer.call(1))
+    await settle()
+    after = asyncio.create_task(coalescer.call(2))
+    await settle()
+    alone.cancel()
+    work.gate.set()
+    assert await after == 4
 
 
 async def test_nothing_is_lost_or_swapped_under_random_load() -> None:

@@ -25,12 +25,14 @@ END
 class ArrayStatement:
     """A statement that reads the relation `{incoming}`, which is made from arrays.
 
-    `columns` are that relation's (name -> SQL type). The statement answers `width` columns, the
-    first of them an integer, and no ORDER BY ends it.
+    `columns` are that relation's (name -> SQL type); a further one, `place`, numbers its rows
+    from 1. The statement answers `width` columns, the first of them the place, and no ORDER BY
+    ends it.
     """
 
     sql: str
     columns: Mapping[str, str]
+    place: str
     width: int
 
     async def fetch(
@@ -68,7 +70,7 @@ class ArrayStatement:
             f"${place}::{kind} AS {name}"
             for place, (name, kind) in enumerate(self.columns.items(), 1)
         )
-        return self.sql.replace("{incoming}", f"(SELECT {values}) AS i")
+        return self.sql.replace("{incoming}", f"(SELECT {values}, 1 AS {self.place}) AS i")
 
     @cached_property
     def scoped(self) -> str:
@@ -79,4 +81,5 @@ class ArrayStatement:
 
     def _incoming(self, *, first: int) -> str:
         arrays = (f"${place}::{kind}[]" for place, kind in enumerate(self.columns.values(), first))
-        return f"unnest({', '.join(arrays)}) AS i ({', '.join(self.columns)})"
+        names = ", ".join((*self.columns, self.place))
+        return f"unnest({', '.join(arrays)}) WITH ORDINALITY AS i ({names})"

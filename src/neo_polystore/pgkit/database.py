@@ -61,7 +61,7 @@ class PgConfig(BaseModel):
     ssl: str | None = None
     min_connections: int = 1
     max_connections: int = 10
-    writers: int = 3
+    writers: int = 4
     readers: int = 2
     pooled: bool = False
     direct_host: str | None = None

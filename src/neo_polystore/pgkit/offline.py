@@ -54,7 +54,7 @@ def statements(environment: str, revision: Revision) -> list[str]:
     said = _Said()
     context = MigrationContext.configure(
         dialect=dialect(),  # type: ignore[no-untyped-call]
-        opts={"as_sql": True, "output_buffer": said}
+        opts={"as_sql": True, "output_buffer": said},
     )
     # a revision that asks for the schema that it makes things in gets the usual answer
     context.impl.connection = _Nobody(revision.id)  # type: ignore[assignment]

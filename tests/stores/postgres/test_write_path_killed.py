@@ -111,7 +111,7 @@ async def _all_there(victim: Victim, keys: list[str]) -> None:
 
     async def is_there(key: str) -> bool:
         try:
-            return (await port.get(key)).key == key
+            return bool((await port.get(key)).key == key)
         except NotFoundError:
             return False
 

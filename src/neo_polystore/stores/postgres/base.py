@@ -70,13 +70,15 @@ class PgRecords(SqlRecords[R]):
         """The record with this key; raises NotFoundError."""
         arguments = self.identify(key)
         if self._gathered is not None:
-            row = await self._gathered.read(self._by_key, self.scope, arguments)
-        else:
-            sql = f"SELECT {self.selection.selected()} {self.lookup}"
-            row = next(iter(await self._fetch("get", sql, list(arguments))), None)
-        if row is None:
+            found = await self._gathered.read(self._by_key, self.scope, arguments)
+            if found is None:
+                raise self.missing(key)
+            return self._exactly(dict(zip(self.selection.columns, found[1:], strict=True)))
+        sql = f"SELECT {self.selection.selected()} {self.lookup}"
+        rows = await self._fetch("get", sql, list(arguments))
+        if not rows:
             raise self.missing(key)
-        return self.from_row(row)
+        return self.from_row(rows[0])
 
     @property
     def row(self) -> str:
@@ -118,7 +120,9 @@ class PgRecords(SqlRecords[R]):
 
     def from_row(self, row: asyncpg.Record) -> R:
         """The record in one row; NUMERIC(78,0) comes back as an exact int."""
-        values = {name: row[name] for name in self.selection.columns}
+        return self._exactly({name: row[name] for name in self.selection.columns})
+
+    def _exactly(self, values: dict[str, Any]) -> R:
         for name in self._amounts:
             value = values[name]
             if value is not None:

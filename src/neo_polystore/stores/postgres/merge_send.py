@@ -39,9 +39,14 @@ async def together(
     connection: Connection,
     spec: Merge[Any],
     rows: Rows,
+    *,
+    inline: bool = True,
     on_the_way: Callable[[], None] = _nothing,
 ) -> Outcomes:
-    """Store rows by one statement; the outcome of each, or the driver's exception."""
+    """Store rows by one statement; the outcome of each, or the driver's exception.
+
+    They go as arrays (`inline`) or by COPY, which has its time for large ones.
+    """
     outcomes: Outcomes = {}
     good: dict[int, Row] = {}
     for place, row in rows.items():
@@ -49,11 +54,12 @@ async def together(
             outcomes[place] = row
         else:
             good[place] = row
-    outcomes |= await _execute(connection, spec, good, on_the_way)
+    send = _by_arrays if inline else _by_copy
+    outcomes |= await send(connection, spec, good, on_the_way)
     if "unseen" in outcomes.values():
         # committed by somebody after our snapshot, or not ours to see: look again
         unseen = {place: row for place, row in good.items() if outcomes[place] == "unseen"}
-        outcomes |= await _execute(connection, spec, unseen, on_the_way)
+        outcomes |= await send(connection, spec, unseen, on_the_way)
     return outcomes
 
 
@@ -65,9 +71,10 @@ async def apart(
     on_the_way: Callable[[], None] = _nothing,
 ) -> Outcomes:
     """Store what can be stored, within the transaction, cutting around what is refused."""
+    inline = sum(spec.weigh(records[place]) for place in rows) <= INLINE
     try:
         async with connection.transaction():
-            return await together(connection, spec, rows, on_the_way)
+            return await together(connection, spec, rows, inline=inline, on_the_way=on_the_way)
     except BAD_RECORD as error:
         if lacks_privilege(error):
             raise
@@ -86,7 +93,7 @@ def lacks_privilege(error: Exception) -> bool:
     )
 
 
-async def _execute(
+async def _by_arrays(
     connection: Connection,
     spec: Merge[Any],
     rows: Mapping[int, Row],
@@ -94,18 +101,28 @@ async def _execute(
 ) -> Outcomes:
     if not rows:
         return {}
-    if len(rows) <= INLINE:
-        columns = zip(*rows.values(), strict=True)
-        answers = await connection.fetch(spec.inline.plain, list(rows), *columns)
-    else:
-        await connection.execute(spec.staging_sql)
-        records = ((place, *row) for place, row in rows.items())
-        try:
-            await connection.copy_records_to_table(spec.staging, records=records)
-        except (OverflowError, TypeError, ValueError) as error:
-            # a query's arguments fail as DataError, a COPY's with whatever was raised
-            raise asyncpg.DataError(str(error)) from error
-        on_the_way()
-        answers = await connection.fetch(spec.staged_sql)
-        await connection.execute(f"DROP TABLE pg_temp.{spec.staging}")
+    places = list(rows)
+    columns = zip(*rows.values(), strict=True)
+    answers = await connection.fetch(spec.inline.plain, *columns)
+    return {places[number - 1]: outcome for number, outcome in answers}
+
+
+async def _by_copy(
+    connection: Connection,
+    spec: Merge[Any],
+    rows: Mapping[int, Row],
+    on_the_way: Callable[[], None],
+) -> Outcomes:
+    if not rows:
+        return {}
+    await connection.execute(spec.staging_sql)
+    records = ((place, *row) for place, row in rows.items())
+    try:
+        await connection.copy_records_to_table(spec.staging, records=records)
+    except (OverflowError, TypeError, ValueError) as error:
+        # a query's arguments fail as DataError, a COPY's with whatever was raised
+        raise asyncpg.DataError(str(error)) from error
+    on_the_way()
+    answers = await connection.fetch(spec.staged_sql)
+    await connection.execute(f"DROP TABLE pg_temp.{spec.staging}")
     return {place: outcome for place, outcome in answers}  # noqa: C416  (typed)

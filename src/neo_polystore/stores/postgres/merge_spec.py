@@ -55,8 +55,8 @@ class Merge(Generic[R]):
 
     @cached_property
     def inline(self) -> ArrayStatement:
-        """The statement over arrays: the index first, then the columns."""
-        return ArrayStatement(self.sql, {"index": "int", **self.columns}, width=2)
+        """The statement over arrays; its indexes count from 1."""
+        return ArrayStatement(self.sql, self.columns, place="index", width=2)
 
     def prepared(self, record: R) -> Row | Refusal:
         """The row of a record, or why no column can hold it."""
