@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 from fastapi import FastAPI
 
@@ -30,8 +30,9 @@ def create_app(
 ) -> FastAPI:
     """The application. It opens the facade at start-up and closes it at shutdown.
 
-    `opened` takes another facade than that of the settings (tests share one); `started` is
-    awaited when the facade is open, before the first request.
+    Beside answering it delivers the outbox and runs the scheduler. `opened` takes another facade
+    than that of the settings, whose owner does these himself; `started` is awaited when the
+    facade is open, before the first request.
     """
 
     @asynccontextmanager
@@ -40,8 +41,7 @@ def create_app(
             app.state.polystore = polystore
             if started is not None:
                 await started(polystore)
-            async with background_work(polystore) as work:
-                app.state.background = work
+            async with background_work(polystore) if opened is None else nullcontext():
                 yield
 
     app = FastAPI(
