@@ -59,6 +59,12 @@ def _pid(answer: KeeperStatus, server: str) -> int:
     return pid
 
 
+def _state(data_dir: Path) -> tuple[str, int | None]:
+    """Redis's state, and its process while it runs."""
+    server = (status(data_dir).servers or {})["redis"]
+    return server.state, server.pid
+
+
 async def test_killed_keeper_is_replaced(data_dir: Path, join: Join) -> None:
     one = await join()
     before = await one.ensure("postgres")
@@ -153,3 +159,16 @@ async def test_server_that_keeps_ending_is_given_up_with_its_log(
         await one.ensure("redis")
     (data_dir / "redis" / "appendonly.aof").unlink()
     await one.ensure("redis")
+
+
+async def test_server_that_is_killed_again_and_again_comes_back(data_dir: Path, join: Join) -> None:
+    """Whoever uses it asks for nothing: it must not be given up for somebody else's kills."""
+    one = await join()
+    await one.ensure("redis")
+    for _ in range(7):
+        before = _pid(status(data_dir), "redis")
+        kill(before)
+        async with asyncio.timeout(20):
+            while (found := _state(data_dir))[0] != "running" or found[1] in (None, before):
+                assert found[0] != "failed"
+                await asyncio.sleep(0.01)

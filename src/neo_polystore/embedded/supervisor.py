@@ -16,8 +16,9 @@ from neo_polystore.embedded.ports import HOST, Ports, is_free
 from neo_polystore.embedded.runner import Runner, how
 from neo_polystore.embedded.values import EmbeddedError, ServerAddress
 
-MAX_RESTARTS = 5
+MAX_FAILED_STARTS = 5
 STEADY_AFTER = 60.0
+LONGEST_PAUSE = 2.0
 
 
 class PortTakenError(EmbeddedError):
@@ -84,35 +85,43 @@ class SupervisedServer:
         thread.join()
 
     def _live(self) -> None:
-        restarts = 0
+        """Start it again whenever it ends; give up only what does not even start any more.
+
+        A server that came up and was killed is needed by whoever uses it now, however often
+        that happens; the pauses grow, so that one that keeps ending does not eat the machine.
+        """
+        ends = failed = 0
         try:
             while not self._stopping.is_set():
-                steady = self._serve_once(may_fail=0 < restarts < MAX_RESTARTS)
+                served = self._serve_once(may_fail=ends > 0 and failed < MAX_FAILED_STARTS)
                 if self._stopping.is_set():
                     break
-                restarts = 1 if steady else restarts + 1
-                if restarts > MAX_RESTARTS:
-                    raise EmbeddedError(self._runner.with_tail(f"{self.server.name} keeps ending."))
-                self._stopping.wait(min(2.0, 0.05 * 2**restarts))
+                failed = failed + 1 if served is None else 0
+                if failed > MAX_FAILED_STARTS:
+                    raise EmbeddedError(
+                        self._runner.with_tail(f"{self.server.name} cannot be started.")
+                    )
+                ends = 1 if served is not None and served > STEADY_AFTER else ends + 1
+                self._stopping.wait(min(LONGEST_PAUSE, 0.05 * 2 ** min(ends, 10)))
             self._set("stopped")
         except EmbeddedError as error:
             self._set("failed", str(error))
         except Exception as error:
             self._set("failed", f"{self.server.name} could not be started: {error!r}")
 
-    def _serve_once(self, *, may_fail: bool) -> bool:
-        """Start, and wait for the end; whether it had served long enough to count as steady."""
+    def _serve_once(self, *, may_fail: bool) -> float | None:
+        """Start, and wait for the end; the seconds that it served, None if it did not start."""
         name = self.server.name
         try:
             process = self._start()
         except PortTakenError as error:
             self._log(f"{name}: {error}")
-            return False
+            return None
         except EmbeddedError as error:
             if not may_fail:
                 raise
             self._log(f"{name}: {error}")
-            return False
+            return None
         since = time.monotonic()
         if self._stopping.is_set():
             self._runner.end(process)
@@ -121,7 +130,7 @@ class SupervisedServer:
         if not self._stopping.is_set():
             self._set("starting")
             self._log(f"{name} ended unexpectedly ({how(status)}); starting it again")
-        return time.monotonic() - since > STEADY_AFTER
+        return time.monotonic() - since
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Bring the server up once; on return it serves."""
