@@ -1,5 +1,31 @@
 CREATE SCHEMA blockchain;
 
+CREATE FUNCTION blockchain.check_transaction_keys() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_seqscan TO 'off'
+    AS $$
+    DECLARE
+        orphan record;
+    BEGIN
+        SELECT a.network_id, a.transaction_hash INTO orphan
+        FROM added a
+        WHERE a.id IS DISTINCT FROM (
+            SELECT k.transaction_id FROM blockchain.transaction_keys k
+            WHERE k.network_id = a.network_id AND k.transaction_hash = a.transaction_hash
+                AND k.created_at = a.created_at
+        )
+        LIMIT 1;
+        IF FOUND THEN
+            RAISE EXCEPTION 'transaction % of network % has no row in blockchain.transaction_keys',
+                orphan.transaction_hash, orphan.network_id
+            USING ERRCODE = 'foreign_key_violation', SCHEMA = TG_TABLE_SCHEMA,
+                TABLE = TG_TABLE_NAME, CONSTRAINT = 'transactions_key_check',
+                HINT = 'Write the key row in the same statement or before.';
+        END IF;
+        RETURN NULL;
+    END $$;
+
 CREATE FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -37,6 +63,17 @@ CREATE FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) RE
         END LOOP;
     END
     $$;
+
+CREATE FUNCTION blockchain.refuse_transaction_move() RETURNS trigger
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    BEGIN
+        RAISE EXCEPTION 'what identifies a transaction never changes'
+        USING ERRCODE = 'integrity_constraint_violation', SCHEMA = TG_TABLE_SCHEMA,
+            TABLE = TG_TABLE_NAME, CONSTRAINT = 'transactions_key_check',
+            HINT = 'That is its id, created_at, network_id and transaction_hash.';
+    END $$;
 
 CREATE TABLE blockchain.networks (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
@@ -152,9 +189,6 @@ ALTER TABLE ONLY blockchain.networks
 ALTER TABLE ONLY blockchain.smart_contracts
     ADD CONSTRAINT smart_contracts_pkey PRIMARY KEY (id);
 
-ALTER TABLE ONLY blockchain.transaction_keys
-    ADD CONSTRAINT transaction_keys_unique UNIQUE (transaction_id, created_at, network_id, transaction_hash);
-
 ALTER TABLE ONLY blockchain.transactions
     ADD CONSTRAINT transactions_pkey PRIMARY KEY (id, created_at);
 
@@ -220,11 +254,12 @@ CREATE TRIGGER audit_changes AFTER INSERT OR DELETE OR UPDATE ON blockchain.wall
 
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON blockchain.transactions FOR EACH ROW EXECUTE FUNCTION core.set_updated_at();
 
+CREATE TRIGGER transactions_key_check AFTER INSERT ON blockchain.transactions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION blockchain.check_transaction_keys();
+
+CREATE TRIGGER transactions_key_fixed BEFORE UPDATE OF id, created_at, network_id, transaction_hash ON blockchain.transactions FOR EACH ROW WHEN (((((old.id IS DISTINCT FROM new.id) OR (old.created_at IS DISTINCT FROM new.created_at)) OR (old.network_id IS DISTINCT FROM new.network_id)) OR ((old.transaction_hash)::text IS DISTINCT FROM (new.transaction_hash)::text))) EXECUTE FUNCTION blockchain.refuse_transaction_move();
+
 ALTER TABLE ONLY blockchain.smart_contracts
     ADD CONSTRAINT smart_contracts_network_id_fkey FOREIGN KEY (network_id) REFERENCES blockchain.networks(id);
-
-ALTER TABLE blockchain.transactions
-    ADD CONSTRAINT transactions_key_fkey FOREIGN KEY (id, created_at, network_id, transaction_hash) REFERENCES blockchain.transaction_keys(transaction_id, created_at, network_id, transaction_hash);
 
 ALTER TABLE blockchain.transactions
     ADD CONSTRAINT transactions_network_id_fkey FOREIGN KEY (network_id) REFERENCES blockchain.networks(id);
@@ -244,9 +279,15 @@ GRANT USAGE ON SCHEMA blockchain TO neo_relay;
 GRANT USAGE ON SCHEMA blockchain TO neo_backup;
 GRANT USAGE ON SCHEMA blockchain TO neo_readonly;
 
+REVOKE ALL ON FUNCTION blockchain.check_transaction_keys() FROM PUBLIC;
+GRANT ALL ON FUNCTION blockchain.check_transaction_keys() TO neo_app;
+
 REVOKE ALL ON FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) TO neo_app;
 GRANT ALL ON FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) TO neo_relay;
+
+REVOKE ALL ON FUNCTION blockchain.refuse_transaction_move() FROM PUBLIC;
+GRANT ALL ON FUNCTION blockchain.refuse_transaction_move() TO neo_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE blockchain.networks TO neo_app;
 GRANT SELECT ON TABLE blockchain.networks TO neo_backup;

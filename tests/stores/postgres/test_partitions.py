@@ -183,9 +183,57 @@ async def test_a_transaction_without_its_own_key_row_is_refused(
         (hash32(), when.replace(day=2), key),  # its own, for another hash
     )
     for other, moment, identity in strangers:
-        with pytest.raises(asyncpg.ForeignKeyViolationError, match="transactions_key_fkey"):
+        with pytest.raises(asyncpg.ForeignKeyViolationError, match="transaction_keys"):
             async with application.transaction():
                 await insert(application, network, other, moment, row=identity)
+
+
+async def test_one_transaction_without_a_key_row_refuses_the_whole_statement(
+    application: Connection, network: UUID
+) -> None:
+    when = datetime(2024, 6, 1, tzinfo=UTC)
+    keyed, bare = hash32(), hash32()
+    key = uuid7()
+    with pytest.raises(asyncpg.ForeignKeyViolationError, match=bare):
+        async with application.transaction():
+            await application.execute(
+                "WITH key AS (INSERT INTO blockchain.transaction_keys VALUES ($1, $2, $3, $5))"
+                " INSERT INTO blockchain.transactions"
+                " (id, network_id, transaction_hash, from_address, created_at)"
+                " VALUES ($3, $1, $2, '0x', $5), (gen_random_uuid(), $1, $4, '0x', $5)",
+                *(network, keyed, key, bare, when),
+            )
+    assert not await application.fetchval(
+        "SELECT count(*) FROM blockchain.transactions WHERE transaction_hash = ANY($1)",
+        [keyed, bare],
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "id = gen_random_uuid()",
+        "transaction_hash = 'another'",
+        "network_id = gen_random_uuid()",
+        "created_at = created_at + interval '1 day'",
+        "created_at = created_at + interval '1 year'",
+    ],
+)
+async def test_what_identifies_a_transaction_cannot_be_changed(
+    change: str, application: Connection, network: UUID
+) -> None:
+    text = hash32()
+    await insert(application, network, text, datetime(2024, 6, 1, tzinfo=UTC))
+    with pytest.raises(asyncpg.IntegrityConstraintViolationError, match="never changes"):
+        async with application.transaction():
+            await application.execute(
+                f"UPDATE blockchain.transactions SET {change} WHERE transaction_hash = $1", text
+            )
+    await application.execute(
+        "UPDATE blockchain.transactions SET status = 'confirmed', id = id"
+        " WHERE transaction_hash = $1",
+        text,
+    )
 
 
 async def test_a_hash_may_occur_on_two_networks(application: Connection, network: UUID) -> None:
