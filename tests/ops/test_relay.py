@@ -177,7 +177,7 @@ async def test_a_replayed_message_arrives_for_its_own_tenant_with_its_own_idempo
     await found.drain()
     assert sink.payloads == [2, 1]
     assert (sink.got[1].idempotency_key, sink.got[1].scope) == ("once", SYSTEM)
-    [letter] = await store.outbox_admin.dead_letters(topic=topic, replayed=True)
+    [letter] = await store.outbox_admin.dead_letters(topic=topic, settled=True)
     assert letter.replayed_as == sink.got[1].id
     assert await store.outbox_admin.dead_letters(topic=topic) == []
 

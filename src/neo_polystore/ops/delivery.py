@@ -44,15 +44,16 @@ class BlockedError(Exception):
 class TopicCounts:
     """What happened to a topic in this process since its start.
 
-    `failures` counts in a row, `blocked` is the reason of the last one; `lag` is how old the
-    last message was, in seconds, when its sink had acknowledged it. `attempts` is how often the
-    message `suspect` has failed since `suspected`.
+    `failures` counts in a row, `failed` all of them, `blocked` is the reason of the last one;
+    `lag` is how old the last message was, in seconds, when its sink had acknowledged it.
+    `attempts` is how often the message `suspect` has failed since `suspected`.
     """
 
     delivered: int = 0
     dead: int = 0
     batches: int = 0
     failures: int = 0
+    failed: int = 0
     leases_lost: int = 0
     lag: float = 0.0
     blocked: str | None = None

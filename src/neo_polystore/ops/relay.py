@@ -126,6 +126,7 @@ class Relay:
             counts.failures = 0
         except (BlockedError, PolystoreError) as error:
             counts.failures += 1
+            counts.failed += 1
             counts.blocked = str(error)
             pause = self._pause(counts.failures)
             self._resting[topic] = asyncio.get_running_loop().time() + pause

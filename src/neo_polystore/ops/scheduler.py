@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,7 +61,8 @@ class Scheduler:
     Raises ConfigError for a job whose rule is none.
 
     A job that was due any number of times while nobody ran is run once, and then goes on by its
-    rule. `clock` is the ledger's by default, so that all processes share it.
+    rule. `clock` is the ledger's by default, so that all processes share it. `counts` says how
+    the runs of each job ended in this process.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Scheduler:
         self.jobs = {job.name: job for job in jobs}
         for job in self.jobs.values():
             job.next_after(datetime.now(UTC))
+        self.counts: dict[str, Counter[Outcome]] = defaultdict(Counter)
         self._ledger = ledger
         self._holder = holder
         self._clock = clock or ledger.now
@@ -159,7 +162,13 @@ class Scheduler:
             return None
 
     async def _run(self, job: Job, *, forced: bool = False) -> Run | None:
-        """Claim, work, record; None where somebody else was faster."""
+        """Claim, work, record, count; None where somebody else was faster."""
+        run = await self._claimed(job, forced=forced)
+        if run is not None:
+            self.counts[job.name][run.outcome] += 1
+        return run
+
+    async def _claimed(self, job: Job, *, forced: bool) -> Run | None:
         asked = asyncio.get_running_loop().time()
         firing = await self._ledger.claim(
             job.name,

@@ -7,16 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import asyncpg
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from neo_polystore.errors import ConfigError, UnavailableError
+from neo_polystore.activity import Activity, Connections, Recorder
+from neo_polystore.errors import ConfigError, PolystoreError, UnavailableError
 from neo_polystore.pgkit import exact_json
 from neo_polystore.pgkit.binding import require_bound
-from neo_polystore.pgkit.errors import translated
+from neo_polystore.pgkit.errors import DRIVER_ERRORS, translate
 from neo_polystore.pgkit.pooling import ARGUMENTS
+from neo_polystore.pgkit.quoting import identifier
 from neo_polystore.pgkit.retrying import Retrying
 from neo_polystore.ports.relational import Isolation
 from neo_polystore.records.scope import NOBODY, Scope
@@ -40,6 +43,9 @@ class PgConfig(BaseModel):
 
     `pooled` says that `host` is a pooler in transaction mode, see `pgkit/pooling.py`. Everybody
     but the application goes around it then, to `direct_host` and `direct_port`.
+
+    `namespace` is the schema that unqualified names mean, for an engine that shares the database
+    of another; without one it is the server's default.
 
     `programs` is the folder of pg_dump and its like; without it they are looked for in PATH.
 
@@ -70,6 +76,7 @@ class PgConfig(BaseModel):
     retry_delay: float = 1.0
     connect_timeout: float = 30.0
     command_timeout: float = 30.0
+    namespace: str | None = None
     programs: Path | None = None
 
     def as_relay(self) -> PgConfig:
@@ -114,7 +121,10 @@ class PgConfig(BaseModel):
             "password": password.get_secret_value() or None,
             "ssl": self.ssl,
             "timeout": self.connect_timeout,
-            "server_settings": {"application_name": "neo-polystore"},
+            "server_settings": {
+                "application_name": "neo-polystore",
+                **({"search_path": identifier(self.namespace)} if self.namespace else {}),
+            },
             **(ARGUMENTS if self.pooled else {}),
         }
 
@@ -135,14 +145,18 @@ class Usage:
 class Database:
     """A pool over one database. `store` is the engine's name, for errors.
 
+    What is done under which name, how long it takes and how it fails is counted in `recorder`,
+    which databases of one store share.
+
     Connections go back to the pool as they are (an open transaction is rolled back): the reset
     that asyncpg would send costs a round trip per call. Set nothing for the session, then; what
     is set for the transaction (`set_config(..., true)`, ON COMMIT DROP) ends with it.
     """
 
-    def __init__(self, config: PgConfig, *, store: str):
+    def __init__(self, config: PgConfig, *, store: str, recorder: Recorder | None = None):
         self.config = config
         self.store = store
+        self.recorder = recorder or Recorder()
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
         self.usage = Usage()
@@ -198,21 +212,70 @@ class Database:
     def pool(self) -> Pool:
         """The open pool; UnavailableError before `connect` and after `close`."""
         if self._pool is None:
-            raise UnavailableError("not connected", store=self.store)
+            error = UnavailableError("not connected", store=self.store)
+            self.recorder.failed("connect", error)
+            raise error
         return self._pool
+
+    @property
+    def connections(self) -> Connections:
+        """The pool's, now."""
+        if self._pool is None:
+            return Connections(active=0, idle=0)
+        idle = self._pool.get_idle_size()
+        return Connections(active=self._pool.get_size() - idle, idle=idle)
+
+    @property
+    def activity(self) -> Activity:
+        """What was done so far, and how the pool stands."""
+        retried = self.retries.counts
+        return Activity(
+            self.recorder,
+            connections={"pool": self.connections},
+            uses=self.usage.uses,
+            opened=self.usage.opened,
+            retries={"serialization": retried.serialization, "deadlock": retried.deadlock},
+            exhausted=retried.exhausted,
+        )
+
+    def failure(self, error: Exception, operation: str) -> PolystoreError:
+        """One of `DRIVER_ERRORS` in our words, counted."""
+        ours = translate(error, store=self.store, operation=operation)
+        self.recorder.failed(operation, ours)
+        return ours
 
     @asynccontextmanager
     async def translated(self, operation: str) -> AsyncIterator[None]:
-        """Turn driver and network errors into ours."""
-        async with translated(self.store, operation):
+        """Turn driver and network errors into ours, and count them."""
+        try:
             yield
+        except DRIVER_ERRORS as error:
+            raise self.failure(error, operation) from error
+
+    @asynccontextmanager
+    async def taken(self, operation: str) -> AsyncIterator[Connection]:
+        """A connection of the pool, for as long as one likes; `acquire` counts how long."""
+        asked = perf_counter()
+        try:
+            async with self.pool.acquire() as connection:
+                self.recorder.waits.add(perf_counter() - asked)
+                self.usage.uses += 1
+                yield connection  # type: ignore[misc]
+        except DRIVER_ERRORS as error:
+            raise self.failure(error, operation) from error
 
     @asynccontextmanager
     async def acquire(self, operation: str) -> AsyncIterator[Connection]:
-        """A connection without a scope, every statement its own transaction."""
-        async with self.translated(operation), self.pool.acquire() as connection:
-            self.usage.uses += 1
-            yield connection  # type: ignore[misc]
+        """A connection without a scope, every statement its own transaction.
+
+        Its time counts as the operation's, without the wait for a free connection.
+        """
+        async with self.taken(operation) as connection:
+            started = perf_counter()
+            try:
+                yield connection
+            finally:
+                self.recorder.statements[operation].add(perf_counter() - started)
 
     @asynccontextmanager
     async def transaction(
@@ -224,14 +287,19 @@ class Database:
     ) -> AsyncIterator[Connection]:
         """A transaction on behalf of `scope`: commits at the end, rolls back at an exception.
 
-        The scope is set transaction-locally, so a pooled connection never carries it on.
+        The scope is set transaction-locally, so a pooled connection never carries it on. Its
+        time, from BEGIN to the end, counts as the transaction's of this name.
         """
-        async with (
-            self.acquire(operation) as connection,
-            connection.transaction(isolation=isolation),
-        ):
-            await apply_scope(connection, scope)
-            yield connection
+        async with self.taken(operation) as connection:
+            started = perf_counter()
+            durations = self.recorder.transactions[operation].failed
+            try:
+                async with connection.transaction(isolation=isolation):
+                    await apply_scope(connection, scope)
+                    yield connection
+                durations = self.recorder.transactions[operation].committed
+            finally:
+                durations.add(perf_counter() - started)
 
     @asynccontextmanager
     async def reading(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
@@ -241,7 +309,11 @@ class Database:
                 yield connection
         else:
             async with self.transaction(operation, scope) as connection:
-                yield connection
+                started = perf_counter()
+                try:
+                    yield connection
+                finally:
+                    self.recorder.statements[operation].add(perf_counter() - started)
 
     @asynccontextmanager
     async def statement(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:
@@ -259,13 +331,15 @@ class Database:
 
 
 async def apply_scope(connection: Connection, scope: Scope) -> None:
-    """Tell row-level security who acts, until the end of the transaction."""
-    if scope.tenant is not None or scope.service is not None:
+    """Tell row-level security and the audit triggers who acts, until the transaction's end."""
+    if scope != NOBODY:
         await connection.execute(
             "SELECT set_config('app.current_tenant', $1, true),"
-            " set_config('app.current_service', $2, true)",
+            " set_config('app.current_service', $2, true),"
+            " set_config('app.current_user', $3, true)",
             str(scope.tenant or ""),
             scope.service or "",
+            scope.user or "",
         )
 
 

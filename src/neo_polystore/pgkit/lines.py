@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from neo_polystore.activity import Connections
 from neo_polystore.pgkit.database import Connection, Database
 
 
@@ -15,21 +16,33 @@ class Lines:
     def __init__(self, database: Database):
         self._database = database
         self._idle: list[Connection] = []
+        self._active = 0
+
+    @property
+    def connections(self) -> Connections:
+        """How many lines are taken now, and how many wait."""
+        return Connections(active=self._active, idle=len(self._idle))
 
     async def take(self) -> Connection:
         """A line, to be given back. Raises UnavailableError, or the driver's error."""
         _ = self._database.pool  # raises where the database is not open (yet, or any more)
         self._database.usage.uses += 1
+        connection = self._open_one() or await self._database.dedicated()
+        self._active += 1
+        return connection
+
+    def give(self, connection: Connection) -> None:
+        """Give a line back; one that is closed by now is forgotten."""
+        self._active -= 1
+        if not connection.is_closed():
+            self._idle.append(connection)
+
+    def _open_one(self) -> Connection | None:
         while self._idle:
             connection = self._idle.pop()
             if not connection.is_closed():
                 return connection
-        return await self._database.dedicated()
-
-    def give(self, connection: Connection) -> None:
-        """Give a line back; one that is closed by now is forgotten."""
-        if not connection.is_closed():
-            self._idle.append(connection)
+        return None
 
     async def close(self) -> None:
         """Close the lines that nobody uses; call it when nobody does."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, Self
 
+from neo_polystore.activity import Activity
+
 HealthStatus = Literal["healthy", "degraded", "unhealthy", "disabled"]
 
 
@@ -101,6 +103,10 @@ class Store(Protocol):
 
     async def health(self) -> Health:
         """Probe the store. Never raises: an unreachable store is an `unhealthy` answer."""
+
+    @property
+    def activity(self) -> Activity:
+        """What was done since the store was made, counted in this process; asks nobody."""
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Bring the schema to the version this package needs; `dry_run` only reports.

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from clickhouse_connect.driver.client import Client as Driver
 
-from neo_polystore.coalesce import Coalescer
+from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.errors import NotFoundError, UnavailableError
 from neo_polystore.ports.analytics import Aggregate
 from neo_polystore.records.analytics import Fact
@@ -71,6 +71,11 @@ class ClickHouseAnalytics:
         inserts, self._inserts = self._inserts, None
         if inserts is not None:
             await inserts.close()
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What was gathered since `start`."""
+        return {"writes": self._inserts.counts} if self._inserts is not None else {}
 
     @property
     def record(self) -> type[Fact]:

@@ -17,6 +17,7 @@ import clickhouse_connect
 from clickhouse_connect.driver.client import Client as Driver
 from clickhouse_connect.driver.httputil import get_pool_manager
 
+from neo_polystore.activity import Recorder
 from neo_polystore.errors import UnavailableError
 from neo_polystore.stores.clickhouse.config import ClickHouseConfig
 from neo_polystore.stores.clickhouse.errors import STORE, translated
@@ -59,6 +60,7 @@ class Client:
 
     def __init__(self, config: ClickHouseConfig):
         self.config = config
+        self.recorder = Recorder()
         self._driver: Driver | None = None
         self._threads: ThreadPoolExecutor | None = None
 
@@ -71,7 +73,7 @@ class Client:
         """Connect; UnavailableError where that fails. Harmless when it is open."""
         if self._driver is None:
             config = self.config
-            with translated("connect"):
+            with self.recorder.statement("connect"), translated("connect"):
                 self._driver = await asyncio.to_thread(
                     open_driver, config, database=config.database, connections=config.connections
                 )
@@ -88,9 +90,11 @@ class Client:
     async def run(self, operation: str, work: Callable[[Driver], T]) -> T:
         """Run blocking work with the driver on a thread, its errors translated."""
         if self._driver is None or self._threads is None:
-            raise UnavailableError("not connected", store=STORE, operation=operation)
+            error = UnavailableError("not connected", store=STORE, operation=operation)
+            self.recorder.failed(operation, error)
+            raise error
         driver = self._driver
-        with translated(operation):
+        with self.recorder.statement(operation), translated(operation):
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, lambda: work(driver)
             )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from neo_polystore.activity import Activity
 from neo_polystore.errors import PolystoreError
 from neo_polystore.ports.store import (
     Cleared,
@@ -74,6 +75,11 @@ class ClickHouseStore:
             milliseconds,
             {"rows": rows, "bytes": size, "parts": parts},
         )
+
+    @property
+    def activity(self) -> Activity:
+        """What the server was asked, and the inserts that were gathered."""
+        return Activity(self._client.recorder, gathered=self._analytics.counts)
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Make database and tables where they are missing; needs no open connection."""

@@ -9,6 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar, ParamSpec, TypeVar
 
+from neo_polystore.activity import Recorder
 from neo_polystore.objectkit.objects import ObjectRecords, Outcome
 from neo_polystore.objectkit.query import Bounds
 from neo_polystore.objectkit.threads import finished
@@ -34,8 +35,9 @@ class FilesObjects(ObjectRecords):
 
     engine: ClassVar[str] = STORE
 
-    def __init__(self, volume: Volume, config: FilesConfig):
+    def __init__(self, volume: Volume, config: FilesConfig, recorder: Recorder | None = None):
         self._volume = volume
+        self._recorder = recorder or Recorder()
         self._chunk = config.chunk_size
         self._swept = time.monotonic()
 
@@ -51,15 +53,15 @@ class FilesObjects(ObjectRecords):
         StoredObject.parse({"bucket": bucket, "name": name, "content_type": content_type})
         writer = ObjectWriter(self._volume, bucket, name, content_type)
         try:
-            await _run("put", self._begin, writer)
+            await self._run("put", self._begin, writer)
             waiting = bytearray()
             async for chunk in chunks:
                 waiting += chunk
                 if len(waiting) >= self._chunk:
-                    await _run("put", writer.write, waiting)
+                    await self._run("put", writer.write, waiting)
                     waiting = bytearray()
-            await _run("put", writer.write, waiting)
-            return (await _run("put", writer.commit)).record
+            await self._run("put", writer.write, waiting)
+            return (await self._run("put", writer.commit)).record
         finally:
             writer.end()
 
@@ -70,8 +72,8 @@ class FilesObjects(ObjectRecords):
         """
         reader = ObjectReader(self._path(*self.named(bucket, name)))
         try:
-            record = await _run("open", self._open, reader, bucket, name)
-            while chunk := await _run("open", reader.read, self._chunk):
+            record = await self._run("open", self._open, reader, bucket, name)
+            while chunk := await self._run("open", reader.read, self._chunk):
                 yield chunk
             reader.check(record)
         finally:
@@ -79,21 +81,21 @@ class FilesObjects(ObjectRecords):
 
     async def load(self, bucket: str, name: str) -> StoredObject:
         """One object with its content."""
-        return await _run("get", self._load, bucket, name)
+        return await self._run("get", self._load, bucket, name)
 
     async def delete(self, key: str) -> None:
         """Delete one object, durably; raises NotFoundError."""
         bucket, name = self.split(key)
-        await _run("delete", self._delete, bucket, name)
+        await self._run("delete", self._delete, bucket, name)
 
     async def store(self, record: StoredObject) -> Outcome:
         """Store one object of a batch; what is there already is not written again."""
-        return await _run("write", self._store, record)
+        return await self._run("write", self._store, record)
 
     async def listing(self, bounds: Bounds) -> AsyncIterator[StoredObject]:
         """Objects without content, read from their headers."""
         found = walk(self._volume.root, bounds)
-        while batch := await _run("find", lambda: list(islice(found, _LISTED_AT_ONCE))):
+        while batch := await self._run("find", lambda: list(islice(found, _LISTED_AT_ONCE))):
             for record in batch:
                 yield record
 
@@ -142,10 +144,11 @@ class FilesObjects(ObjectRecords):
     def _path(self, bucket: str, name: str) -> Path:
         return self._volume.root / path_of(bucket, name)
 
-
-async def _run(operation: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    with translated(operation):
-        return await finished(partial(work, *args, **kwargs))
+    async def _run(
+        self, operation: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        with self._recorder.statement(operation), translated(operation):
+            return await finished(partial(work, *args, **kwargs))
 
 
 _: type[Objects] = FilesObjects

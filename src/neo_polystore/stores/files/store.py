@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
+from neo_polystore.activity import Activity, Recorder
 from neo_polystore.errors import NotFoundError, PolystoreError, UnavailableError
 from neo_polystore.objectkit.clearing import clear_objects
 from neo_polystore.objectkit.threads import finished
@@ -39,11 +40,12 @@ class FilesStore:
 
     def __init__(self, config: FilesConfig):
         self._volume = Volume(config.directory)
-        self._ports = {"objects": FilesObjects(self._volume, config)}
+        self._recorder = Recorder()
+        self._ports = {"objects": FilesObjects(self._volume, config, self._recorder)}
 
     async def connect(self) -> None:
         """Make the directory where there is none, and remove what a kill left in it."""
-        with translated("connect"):
+        with self._recorder.statement("connect"), translated("connect"):
             await finished(self._volume.open)
 
     async def close(self) -> None:
@@ -53,7 +55,7 @@ class FilesStore:
         """Write and remove a file, and look at the free space."""
         started = time.perf_counter()
         try:
-            with translated("health"):
+            with self._recorder.statement("health"), translated("health"):
                 free = await finished(self._probe)
         except PolystoreError as error:
             return Health("unhealthy", detail=error.message)
@@ -70,6 +72,11 @@ class FilesStore:
             milliseconds,
             {"directory": str(self._volume.root), "free_bytes": free},
         )
+
+    @property
+    def activity(self) -> Activity:
+        """What the directory was asked."""
+        return Activity(self._recorder)
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Nothing to do."""

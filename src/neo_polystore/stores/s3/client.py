@@ -12,6 +12,7 @@ from boto3.s3.transfer import TransferConfig, create_transfer_manager
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from neo_polystore.activity import Recorder
 from neo_polystore.errors import ConfigError, UnavailableError
 from neo_polystore.objectkit.threads import finished
 from neo_polystore.stores.s3.config import S3Config
@@ -29,6 +30,7 @@ class S3Client:
 
     def __init__(self, config: S3Config):
         self.config = config
+        self.recorder = Recorder()
         self._driver: Driver | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._uploads: TransferManager | None = None
@@ -65,7 +67,9 @@ class S3Client:
     def driver(self) -> Driver:
         """boto3's client; UnavailableError before `connect` and after `close`."""
         if self._driver is None:
-            raise UnavailableError("not connected", store=STORE)
+            error = UnavailableError("not connected", store=STORE)
+            self.recorder.failed("connect", error)
+            raise error
         return self._driver
 
     def bucket(self, name: str) -> str:
@@ -75,14 +79,14 @@ class S3Client:
     async def run(self, operation: str, work: Callable[[], T]) -> T:
         """Blocking work with the driver, its errors translated."""
         _ = self.driver
-        with translated(operation):
+        with self.recorder.statement(operation), translated(operation):
             return await finished(work, executor=self._threads)
 
     async def upload(self, path: str, bucket: str, name: str, extra: dict[str, Any]) -> None:
         """Send a file in parts. Nothing stays behind when it fails or the caller is cancelled."""
         _ = self.driver
         assert self._uploads is not None  # noqa: S101 - made together with the driver
-        with translated("put"):
+        with self.recorder.statement("put"), translated("put"):
             transfer = self._uploads.upload(path, bucket, name, extra)
             await finished(transfer.result, executor=self._threads, on_cancel=transfer.cancel)
 

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from botocore.exceptions import ClientError
 
+from neo_polystore.activity import Activity
 from neo_polystore.errors import PolystoreError
 from neo_polystore.objectkit.clearing import clear_objects
 from neo_polystore.objectkit.threads import finished
@@ -65,6 +66,11 @@ class S3Store:
         if milliseconds > 1000:
             return Health("degraded", server, "slow to answer", milliseconds)
         return Health("healthy", server, detail, milliseconds)
+
+    @property
+    def activity(self) -> Activity:
+        """What the service was asked."""
+        return Activity(self._client.recorder)
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Nothing to do."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from tantivy import Order
 
-from neo_polystore.coalesce import Coalescer
+from neo_polystore.activity import Recorder
+from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.errors import NotFoundError, UnavailableError, UnsupportedError
 from neo_polystore.records.batch import last_by_key
 from neo_polystore.records.logs import LogEntry
@@ -43,6 +44,7 @@ class TantivyLogs:
     """
 
     def __init__(self, days: Days, writer: Writer):
+        self.recorder = Recorder()
         self._days = days
         self._writer = writer
         self._appends: Coalescer[Batch, int] | None = None
@@ -51,6 +53,11 @@ class TantivyLogs:
     def is_open(self) -> bool:
         """Whether `start` has succeeded and `stop` was not called since."""
         return self._appends is not None
+
+    @property
+    def counts(self) -> dict[str, Counts]:
+        """What was gathered since `start`."""
+        return {"writes": self._appends.counts} if self._appends is not None else {}
 
     @property
     def record(self) -> type[LogEntry]:
@@ -85,7 +92,7 @@ class TantivyLogs:
         return written
 
     async def _append(self, batches: list[Batch]) -> list[int]:
-        with translated("logs.write"):
+        with self.recorder.statement("logs.write"), translated("logs.write"):
             return await asyncio.to_thread(self._writer.append, batches)
 
     async def get(self, key: str) -> LogEntry:
@@ -140,7 +147,8 @@ class TantivyLogs:
             with translated(operation):
                 return work(self._days.load())
 
-        return await asyncio.to_thread(call)
+        with self.recorder.statement(operation):
+            return await asyncio.to_thread(call)
 
 
 def _not_connected(operation: str) -> UnavailableError:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 from tantivy import Query
 
+from neo_polystore.activity import Activity
 from neo_polystore.errors import PolystoreError, UnavailableError
 from neo_polystore.ports.store import (
     Cleared,
@@ -100,6 +101,11 @@ class TantivyStore:
                 "segments": sum(searcher.num_segments for searcher in searchers),
                 "bytes": sum(_size(day) for day in days),
             }
+
+    @property
+    def activity(self) -> Activity:
+        """What the indexes were asked, and the writes that were gathered."""
+        return Activity(self._logs.recorder, gathered=self._logs.counts)
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Nothing to do: every index is made with its schema inside."""

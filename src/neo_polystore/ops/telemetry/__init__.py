@@ -1,0 +1,1 @@
+"""What the platform tells of itself: families of Prometheus metrics, made when they are scraped."""
