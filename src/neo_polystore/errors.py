@@ -46,6 +46,10 @@ class UnavailableError(PolystoreError):
     exit_code = 3
 
 
+class LimitedError(PolystoreError):
+    """A rate limit refuses the call; the message says which, and when to try again."""
+
+
 class NotFoundError(PolystoreError):
     """No record, object or stream has this key (or none that the caller may see)."""
 
@@ -71,6 +75,10 @@ class CorruptDataError(PolystoreError):
 
 class IntegrityError(PolystoreError):
     """A checksum or MAC does not match."""
+
+
+class BackupError(PolystoreError):
+    """A backup, or what is kept of one, cannot be made, used or trusted; the message says why."""
 
 
 class TenantRequiredError(PolystoreError):

@@ -12,14 +12,19 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from neo_polystore import errors
 from neo_polystore.api.responses import problem_response
+from neo_polystore.protocols.errors import BusyError, TooLargeError, UnsupportedContentError
 
 STATUS: tuple[tuple[type[errors.PolystoreError], HTTPStatus], ...] = (
     (errors.NotFoundError, HTTPStatus.NOT_FOUND),
     (errors.ConflictError, HTTPStatus.CONFLICT),
     (errors.ValidationError, HTTPStatus.UNPROCESSABLE_ENTITY),
+    (TooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    (UnsupportedContentError, HTTPStatus.UNSUPPORTED_MEDIA_TYPE),
     (errors.UsageError, HTTPStatus.BAD_REQUEST),
+    (errors.LimitedError, HTTPStatus.TOO_MANY_REQUESTS),
     (errors.TenantRequiredError, HTTPStatus.FORBIDDEN),
     (errors.UnsupportedError, HTTPStatus.NOT_IMPLEMENTED),
+    (BusyError, HTTPStatus.TOO_MANY_REQUESTS),
     (errors.UnavailableError, HTTPStatus.SERVICE_UNAVAILABLE),
     (errors.PolystoreError, HTTPStatus.INTERNAL_SERVER_ERROR),
 )

@@ -32,5 +32,5 @@ def problem_response(
     """A problem document; `extensions` are members of its own, such as `problems`."""
     problem = Problem(title=title, status=status, detail=detail, instance=instance)
     content = {**problem.model_dump(exclude_none=True), **(extensions or {})}
-    headers = {"Retry-After": "1"} if status == 503 else None
+    headers = {"Retry-After": "1"} if status in (429, 503) else None
     return Response(orjson.dumps(content, default=str), status, headers, PROBLEM_TYPE)

@@ -1,70 +1,159 @@
-"""Rate limits: a fixed window, opened once and counted by a script on the server's clock."""
+"""Rate limits on Redis: concurrent checks share one script call, on the server's clock."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
+import orjson
+from redis.crc import key_slot
+
+from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.errors import UsageError
-from neo_polystore.ports.limits import Decision, Limits
-from neo_polystore.stores.redis.client import RedisClient, Script
+from neo_polystore.ports.limits import (
+    ALGORITHMS,
+    LARGEST,
+    LONGEST,
+    MOST,
+    Algorithm,
+    Check,
+    Decision,
+    Limit,
+    Limits,
+    whole,
+)
+from neo_polystore.stores.redis.client import RedisClient
+from neo_polystore.stores.redis.limits_batch import Asked, checked, decisions_of, numbers_of
+from neo_polystore.stores.redis.limits_scripts import CHECK, INCREMENT
+from neo_polystore.stores.redis.wire import Wire
 
-_CHECK = Script("""
--- KEYS[1]; ARGV: increment, max_value, ttl in milliseconds.
--- Answers {new count, or -1 where it would pass max_value; count in force; milliseconds left}.
-local count = tonumber(redis.call('GET', KEYS[1]) or '0')
-local left = redis.call('PTTL', KEYS[1])
-local window = tonumber(ARGV[3])
--- A counter without an expiry, or with a longer one than a window, would lock its client out.
-if left == -1 or left > window then
-  redis.call('PEXPIRE', KEYS[1], window)
-  left = window
-end
-if count + tonumber(ARGV[1]) > tonumber(ARGV[2]) then
-  return {-1, count, left}
-end
-count = redis.call('INCRBY', KEYS[1], ARGV[1])
-if left < 0 then
-  redis.call('PEXPIRE', KEYS[1], window)
-  left = window
-end
-return {count, count, left}
-""")
-
-_LARGEST = 2**53 - 1
-"""The largest whole number that Lua's arithmetic holds exactly."""
-_LONGEST = 366 * 86400
+_FAMILY: dict[Algorithm, str] = {
+    "fixed_window": "rate_limit",
+    "sliding_window": "rate_log",
+    "sliding_counter": "rate_counts",
+    "token_bucket": "rate_bucket",
+}
+_SHORT = 100
 
 
 class RedisLimits:
-    """`ports.limits.Limits` on Redis, one key per client and endpoint."""
+    """`ports.limits.Limits` on Redis, one key per client, endpoint and algorithm.
+
+    Checks that are made while another is under way are sent together, in the order in which they
+    came. In a cluster only those of one slot are: see `RedisConfig.cluster`.
+    """
 
     def __init__(self, client: RedisClient):
         self._client = client
+        self._wire = Wire(client)
+        self._coalescer: Coalescer[Asked, list[Decision]] = Coalescer(
+            self._judge,
+            lanes=2,
+            weigh=lambda asked: len(asked.keys),
+            group=(lambda asked: key_slot(asked.keys[0].encode()))
+            if client.config.cluster
+            else (lambda asked: None),
+        )
+        self._family = {name: client.keys.family(family) for name, family in _FAMILY.items()}
+        # busy clients come again: keys of short names are kept, some hundred kilobytes at most
+        self._short_key = lru_cache(maxsize=2048)(self._new_key)
+
+    @property
+    def counts(self) -> Counts:
+        """What was sent so far; `items / batches` is how many checks shared a call."""
+        return self._coalescer.counts
 
     async def check(
-        self, client: str, endpoint: str, *, limit: int, window_seconds: int = 60, cost: int = 1
+        self,
+        client: str,
+        endpoint: str,
+        *,
+        limit: int,
+        window_seconds: int = 60,
+        cost: int = 1,
+        algorithm: Algorithm = "fixed_window",
+        burst: int | None = None,
     ) -> Decision:
-        """Admit or refuse; see `ports.limits`.
+        """Admit or refuse; see `ports.limits`."""
+        try:
+            numbers = checked(limit, window_seconds, algorithm, burst)
+        except TypeError:  # what cannot be looked up is no number: let it be named
+            numbers = numbers_of(Limit(limit, window_seconds, algorithm, burst))
+        whole("cost", cost, LARGEST)
+        key = self._key(algorithm, client, endpoint)
+        asked = Asked((key,), (1, *numbers, cost), numbers[3:])
+        [decision] = await self._coalescer.call(asked)
+        return decision
 
-        Where a refused cost found no window open, `reset_seconds` is the length of one.
+    async def check_all(self, client: str, checks: Sequence[Check]) -> list[Decision]:
+        """Admit all or none; see `ports.limits`."""
+        if not 0 < len(checks) <= MOST:
+            raise UsageError(f"from 1 to {MOST} limits can be checked at once, got {len(checks)}")
+        asked = self._asked(client, checks)
+        if len(set(asked.keys)) < len(checks):
+            raise UsageError("two of the limits have the same endpoint and algorithm")
+        return await self._coalescer.call(asked)
+
+    async def peek(self, client: str, check: Check) -> Decision:
+        """What `check` would answer; see `ports.limits`."""
+        asked = self._asked(client, (check,))
+        [decision] = await self._coalescer.call(asked._replace(numbers=(-1, *asked.numbers[1:])))
+        return decision
+
+    async def reset(self, client: str, endpoint: str, *, dry_run: bool = False) -> int:
+        """Forget what was used; see `ports.limits`."""
+        gone, command = 0, "EXISTS" if dry_run else "UNLINK"
+        for algorithm in ALGORITHMS:  # one by one: without a cluster's tags they differ in slot
+            key = self._key(algorithm, client, endpoint)
+            gone += await self._client.run("limits.reset", command, key)
+        return gone
+
+    async def increment(
+        self, client: str, endpoint: str, *, increment: int, max_value: int, ttl: int
+    ) -> int:
+        """The specification's counter: the new count, or -1 where it would pass `max_value`.
+
+        `ttl` is in seconds and opens with the first unit. It is the counter of `fixed_window`.
         """
-        _positive("limit", limit, _LARGEST)
-        _positive("window_seconds", window_seconds, _LONGEST)
-        _positive("cost", cost, _LARGEST)
-        keys = self._client.keys
-        key = keys.stored(keys.family("rate_limit").key(client, endpoint))
-        counted, used, left = await self._client.script(
-            "limits.check", _CHECK, key, cost, limit, window_seconds * 1000
+        whole("increment", increment, LARGEST)
+        whole("max_value", max_value, LARGEST)
+        whole("ttl", ttl, LONGEST)
+        key = self._key("fixed_window", client, endpoint)
+        counted = await self._client.script(
+            "limits.increment", INCREMENT, key, increment, max_value, ttl
         )
-        return Decision(
-            allowed=counted >= 0,
-            limit=limit,
-            remaining=max(0, limit - used),
-            reset_seconds=left / 1000 if left >= 0 else float(window_seconds),
+        return int(counted)
+
+    def _key(self, algorithm: Algorithm, client: str, endpoint: str) -> str:
+        try:
+            if len(client) + len(endpoint) <= _SHORT:
+                return self._short_key(algorithm, client, endpoint)
+        except TypeError:  # no texts
+            pass
+        return self._new_key(algorithm, client, endpoint)
+
+    def _new_key(self, algorithm: Algorithm, client: str, endpoint: str) -> str:
+        if not isinstance(client, str) or not client or not isinstance(endpoint, str):
+            raise UsageError("client and endpoint must be texts, and the client's not empty")
+        return self._client.keys.stored(self._family[algorithm].key(client, endpoint))
+
+    def _asked(self, client: str, checks: Sequence[Check]) -> Asked:
+        numbers = [len(checks)]
+        for check in checks:
+            whole("cost", check.cost, LARGEST)
+            numbers += (*numbers_of(check.limit), check.cost)
+        return Asked(
+            tuple(self._key(limit.algorithm, client, endpoint) for endpoint, limit, _ in checks),
+            tuple(numbers),
+            tuple(check.limit.capacity for check in checks),
         )
 
-
-def _positive(name: str, value: int, largest: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= largest:
-        raise UsageError(f"{name} must be a whole number from 1 to {largest}, got {value!r}")
+    async def _judge(self, batch: list[Asked]) -> list[list[Decision] | BaseException]:
+        """One script call for the whole batch."""
+        keys = [key for asked in batch for key in asked.keys]
+        numbers = orjson.dumps([number for asked in batch for number in asked.numbers])
+        answer = await self._wire.script("limits.check", CHECK, keys, numbers)
+        return list(decisions_of(batch, answer))
 
 
 _: type[Limits] = RedisLimits

