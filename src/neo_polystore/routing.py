@@ -15,6 +15,7 @@ from neo_polystore.assets import asset
 from neo_polystore.errors import ConfigError, UsageError
 from neo_polystore.records.base import problems_of
 from neo_polystore.records.catalog import record_types
+from neo_polystore.records.collections import added_names
 
 UNRECORDED = ("cache", "limits")
 """Data types that hold no records, beside those of the catalog."""
@@ -45,6 +46,7 @@ class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     routes: dict[str, _Row]
+    collections: _Row | None = None
     profiles: dict[str, dict[str, str]] = {}
 
 
@@ -92,7 +94,8 @@ def load_routing(profile: str, path: Path | None = None) -> RoutingTable:
     except PydanticError as error:
         text = "; ".join(f"{p.field}: {p.reason}" for p in problems_of(error))
         raise ConfigError(f"routing table {path}: {text}") from None
-    _check_data_types(content, path)
+    rows = {**content.routes, **_added_collections(content)}
+    _check_data_types(rows, path)
     substitutes = content.profiles.get(profile, {})
 
     def engine(name: str) -> str | None:
@@ -108,19 +111,26 @@ def load_routing(profile: str, path: Path | None = None) -> RoutingTable:
                 backup=engine(row.backup),
                 retention=row.retention,
             )
-            for name, row in content.routes.items()
+            for name, row in rows.items()
         },
     )
 
 
-def _check_data_types(content: _File, path: Path) -> None:
+def _added_collections(content: _File) -> dict[str, _Row]:
+    """The row of every collection that does not ship with the package and has none of its own."""
+    if content.collections is None:
+        return {}
+    return dict.fromkeys(sorted(added_names() - set(content.routes)), content.collections)
+
+
+def _check_data_types(rows: Mapping[str, _Row], path: Path) -> None:
     known = {*record_types(), *UNRECORDED}
-    if unknown := sorted(set(content.routes) - known):
+    if unknown := sorted(set(rows) - known):
         raise ConfigError(
             f"routing table {path}: unknown data type {', '.join(map(repr, unknown))};"
             f" remove the row or choose from {', '.join(sorted(known))}"
         )
-    if missing := sorted(known - set(content.routes)):
+    if missing := sorted(known - set(rows)):
         raise ConfigError(
             f"routing table {path}: no row for {', '.join(map(repr, missing))};"
             " every data type needs one, nothing is routed by default"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
@@ -9,10 +10,10 @@ from typing import Any, ClassVar
 import pytest
 import pytest_asyncio
 
-from neo_polystore.errors import UsageError
+from neo_polystore.errors import NotFoundError, UnsupportedError, UsageError
 from neo_polystore.ports.documents import Documents
 from neo_polystore.records.query import Filter, Query, parse_condition
-from tests.conformance.documents import DocumentsSuite, Engine, jsonb_engine, mongo_engine
+from tests.conformance.documents import DocumentsSuite, Engine, each_engine
 from tests.conftest import MakeDatabase
 
 START = datetime(2024, 2, 29, 23, 59, 58, 123_000, tzinfo=UTC)
@@ -23,11 +24,7 @@ async def engine(
     request: pytest.FixtureRequest, make_database: MakeDatabase
 ) -> AsyncIterator[Engine]:
     """Each engine that serves documents."""
-    if request.param == "mongo":
-        engines = mongo_engine()
-    else:
-        engines = jsonb_engine(await make_database("documents"))
-    async for engine in engines:
+    async for engine in each_engine(request, make_database):
         yield engine
 
 
@@ -179,6 +176,57 @@ class TestContractMetadata(DocumentsSuite):
         assert await port.count(self.of_group(group, text="TOKEN")) == 3
         assert await port.count(self.of_group(group, text="2 token")) == 1
 
+    async def test_every_version_is_kept_in_order(self, port: Documents) -> None:
+        body = self.good(self.new_group())
+        states = [self.model.parse({**body, "name": f"Token {number}"}) for number in range(4)]
+        for state in [*states, states[-1]]:
+            await port.write([state])
+        versions = await port.versions(states[0].key)
+        assert [version.number for version in versions] == [1, 2, 3, 4]
+        assert [version.document for version in versions] == states
+        replaced = [version.replaced_at for version in versions]
+        assert replaced[3] is None
+        times = [time for time in replaced if time is not None]
+        assert times == sorted(times)
+        assert len(times) == 3
+
+    async def test_what_comes_back_is_a_version_of_its_own(self, port: Documents) -> None:
+        body = self.good(self.new_group())
+        one, two = (self.model.parse({**body, "name": name}) for name in ("one", "two"))
+        for state in (one, two, one):
+            await port.write([state])
+        assert [v.document for v in await port.versions(one.key)] == [one, two, one]
+
+    async def test_no_version_is_lost_between_writers(self, port: Documents) -> None:
+        body = self.good(self.new_group())
+        states = [self.model.parse({**body, "name": f"Token {number}"}) for number in range(12)]
+        await asyncio.gather(*(port.write([state]) for state in states))
+        versions = await port.versions(states[0].key)
+        assert sorted(v.document.body()["name"] for v in versions) == sorted(
+            state.body()["name"] for state in states
+        )
+
+    async def test_versions_of_nothing_are_not_found(self, port: Documents) -> None:
+        with pytest.raises(NotFoundError):
+            await port.versions("nobody")
+
+    async def test_the_count_of_versions_is_the_stores(self, port: Documents) -> None:
+        rejection = await self.refused(port, {**self.good(self.new_group()), "_version": 7})
+        assert (rejection.field, "the store counts" in rejection.reason) == ("_version", True)
+
+    async def test_the_abi_is_found_by_what_it_says(self, port: Documents) -> None:
+        group = self.new_group()
+        await port.write(self.samples(2, group=group))
+        for condition, count in (
+            ("functions=transfer(address)", 2),
+            ("members=transfer", 2),
+            ("selectors=0x1a695230", 2),
+            ("selectors=0xa9059cbb", 0),
+            ("topics=0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef", 0),
+        ):
+            items = (*self.of_group(group).filters, parse_condition(self.model, condition))
+            assert (condition, await port.count(Query(filters=items))) == (condition, count)
+
 
 class TestReadings(DocumentsSuite):
     """A collection with every type, nested rules, and a unique index that is not its key."""
@@ -286,6 +334,12 @@ class TestReadings(DocumentsSuite):
         ):
             with pytest.raises(UsageError):
                 await port.count(Query(filters=(item,)))
+
+    async def test_a_collection_without_versions_says_so(self, port: Documents) -> None:
+        [record] = self.samples(1, group=self.new_group())
+        await port.write([record])
+        with pytest.raises(UnsupportedError, match="keep no versions"):
+            await port.versions(record.key)
 
     async def test_order_is_by_time_too(self, port: Documents) -> None:
         group = self.new_group()

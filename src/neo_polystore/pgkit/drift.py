@@ -17,7 +17,16 @@ from neo_polystore.pgkit.errors import translated
 from neo_polystore.pgkit.roles import OWNER, ROLES
 
 DUMPED_BY = 18
-"""The version of pg_dump that wrote the files: another one lays things out differently."""
+"""The version of server and pg_dump that the files are of. Others say the same otherwise: 15, for
+one, has no names for NOT NULL, and names the table of every column in a view."""
+
+GUESTS = {"event_store": "eventsourcing"}
+"""Where an environment lives in the database of another."""
+
+GUESTS_GRANTS = re.compile(
+    r"^GRANT SELECT ON TABLE public\.schema_revisions TO neo_(auditor|readonly);\n", re.MULTILINE
+)
+"""What the event store's revisions grant outside of that: its readers see what is applied."""
 
 _VERSION = re.compile(r"\b(\d+)(\.|devel|beta|rc)")
 
@@ -26,12 +35,19 @@ async def drift(config: PgConfig, environment: str) -> list[str]:
     """What differs between the files of an environment and the database, a line per file.
 
     Schemas that no file is about are left alone: other engines may keep theirs in the same
-    database. Raises UnavailableError where the right pg_dump is missing.
+    database. Raises UnavailableError where pg_dump or server are of another version, and for an
+    environment that lives in another one's database, whose files name another schema.
     """
+    if config.namespace is not None:
+        raise UnavailableError(f"it stands in the schema {config.namespace} and not in its own")
+    await _require_version(config)
     program = await _program(config)
     expected = schema_text.read(asset(f"schemas/postgres/{environment}"))
     dumped = await schema_text.dump(config.direct(), pg_dump=program)
     found = {name: text for name, text in dumped.items() if name in expected}
+    for schema in await _let(config, environment):
+        del expected[schema], found[schema]
+        found = {name: GUESTS_GRANTS.sub("", text) for name, text in found.items()}
     absent = await _absent_roles(config)
     owner = config.owner or config.user
     return schema_text.differences(
@@ -41,6 +57,19 @@ async def drift(config: PgConfig, environment: str) -> list[str]:
             for name, text in found.items()
         },
     )
+
+
+async def _require_version(config: PgConfig) -> None:
+    async with translated("postgres", "validate"):
+        connection = await asyncpg.connect(**config.connect_arguments(as_owner=True))
+        try:
+            version = connection.get_server_version().major
+        finally:
+            await connection.close()
+    if version != DUMPED_BY:
+        raise UnavailableError(
+            f"schemas/postgres shows it as PostgreSQL {DUMPED_BY} does, and the server is {version}"
+        )
 
 
 async def _program(config: PgConfig) -> Path:
@@ -57,6 +86,20 @@ async def _program(config: PgConfig) -> Path:
         said = out.decode(errors="replace").strip() or "nothing"
         raise UnavailableError(f"pg_dump {DUMPED_BY} is needed, and {found} says {said!r}")
     return Path(found)
+
+
+async def _let(config: PgConfig, environment: str) -> list[str]:
+    """The schemas of an environment in which another one has its tables."""
+    async with translated("postgres", "validate"):
+        connection = await asyncpg.connect(**config.connect_arguments(as_owner=True))
+        try:
+            guests = await connection.fetch(
+                "SELECT DISTINCT environment FROM public.schema_revisions WHERE environment <> $1",
+                environment,
+            )
+        finally:
+            await connection.close()
+    return [GUESTS[name] for (name,) in guests if name in GUESTS]
 
 
 async def _absent_roles(config: PgConfig) -> list[str]:

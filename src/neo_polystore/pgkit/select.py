@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -19,6 +19,7 @@ from neo_polystore.records.query import (
     check_numeric,
     check_orderable,
     decode_cursor,
+    members,
 )
 
 _WHOLE_WORD = r"\m%s\M"
@@ -69,6 +70,8 @@ class Selection:
             return f"{column} IS {'NOT ' if item.operator == 'ne' else ''}NULL"
         if item.operator == "prefix":
             return f"starts_with({column}::text, {bind(str(item.value))})"
+        if item.operator == "in":
+            return f"{column} = ANY({bind(list(members(self.record, item.field, item.value)))})"
         value = bind(item.value)
         if item.operator == "eq":
             return f"{column} = {value}"
@@ -80,6 +83,10 @@ class Selection:
         """The SELECT list that one record, or these fields of it, are made from."""
         names = self.columns if fields is None else fields
         return ", ".join(f'{self.columns[name].sql} AS "{name}"' for name in names)
+
+    def having_words(self, field: str, words: Sequence[str], bind: Bind) -> list[str]:
+        """Conditions that an index serves and that every text with all of these words meets."""
+        return []
 
     def searched(self, field: str) -> str:
         """The text that words are looked for in."""
@@ -125,7 +132,8 @@ class Statement:
         words = re.findall(r"\w+", text.lower())
         if not words:
             raise UsageError(f"no word to search for in {text!r}")
-        return [f"{column} ~* {self.bind(_WHOLE_WORD % word)}" for word in words]
+        indexed = self.selection.having_words(record.text_field, words, self.bind)
+        return indexed + [f"{column} ~* {self.bind(_WHOLE_WORD % word)}" for word in words]
 
 
 def page_sql(

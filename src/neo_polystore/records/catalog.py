@@ -8,6 +8,7 @@ from neo_polystore.errors import ConfigError, UsageError
 from neo_polystore.records.accounts import User
 from neo_polystore.records.analytics import Fact
 from neo_polystore.records.base import Record
+from neo_polystore.records.collections import folders
 from neo_polystore.records.contracts import Contract
 from neo_polystore.records.documents import document_models
 from neo_polystore.records.events import Event
@@ -34,9 +35,13 @@ _STATIC: tuple[type[Record], ...] = (
 )
 
 
-@lru_cache
 def record_types() -> dict[str, type[Record]]:
     """Every data type that holds records, with its model; collections come from `mongo/`."""
+    return _record_types(folders())
+
+
+@lru_cache
+def _record_types(_: object) -> dict[str, type[Record]]:
     static = {model.data_type: model for model in _STATIC}
     for name in static.keys() & document_models().keys():
         raise ConfigError(

@@ -15,7 +15,14 @@ from pydantic import ValidationError as PydanticError
 from neo_polystore.assets import asset
 from neo_polystore.errors import ConfigError, FieldProblem
 from neo_polystore.records.base import problems_of
-from neo_polystore.records.rules import ID, Rule, field_name_problem, place_of, rule_problems
+from neo_polystore.records.rules import (
+    ID,
+    VERSION,
+    Rule,
+    field_name_problem,
+    place_of,
+    rule_problems,
+)
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 """Short enough that the names of a collection's indexes fit an SQL identifier of 63 bytes."""
@@ -49,6 +56,9 @@ class _File(BaseModel):
     time_field: str | None = None
     text_field: str | None = None
     retention_days: PositiveInt | None = None
+    derived: Literal["abi"] | None = None
+    versioned: bool = False
+    existing: Literal["must_fit", "may_break"] = "must_fit"
     validator: _Validator
     indexes: tuple[Index, ...] = ()
 
@@ -59,6 +69,9 @@ class Collection:
 
     `key` names the fields that make `_id`; without them `_id` is given or made. `retention` is
     how long documents are kept after their `time_field`; None: until somebody deletes them.
+    `derived` names the fields that the record model makes from others (see `records/derived.py`).
+    `versioned` collections keep what a document was before it was replaced. Where `may_break` is
+    set, documents that are there already may break this version's validator.
     """
 
     name: str
@@ -69,6 +82,9 @@ class Collection:
     time_field: str | None = None
     text_field: str | None = None
     retention: timedelta | None = None
+    derived: str | None = None
+    versioned: bool = False
+    may_break: bool = False
     description: str = ""
 
     def derived_id(self, body: dict[str, Any]) -> str | None:
@@ -84,10 +100,55 @@ class Collection:
         return ":".join([*(h.replace("%", "%25").replace(":", "%3A") for h in heads), last])
 
 
+_added: list[Path] = []
+
+
+def add_collections(folder: Path) -> None:
+    """Have another folder's collections beside those that ship, in this process, from now on.
+
+    Raises ConfigError, and adds nothing, where a file is not right or its collection is there
+    already. The same folder again is no matter.
+    """
+    folder = folder.expanduser().absolute()
+    if folder in _added:
+        return
+    if not folder.is_dir():
+        raise ConfigError(f"{folder}: no such folder of collections (NEO_COLLECTIONS)")
+    if both := sorted(collections().keys() & read_collections(folder).keys()):
+        raise ConfigError(f"{folder / both[0]}.json: there is a collection {both[0]} already")
+    _added.append(folder)
+
+
+def folders() -> tuple[Path, ...]:
+    """Where collections are read from: `mongo/`, then what was added."""
+    return _shipped(), *_added
+
+
+class Served:
+    """The class attribute `serves` of an engine for documents: the names of all collections."""
+
+    def __get__(self, _: object, __: object = None) -> frozenset[str]:
+        return frozenset(collections())
+
+
 @lru_cache
+def _shipped() -> Path:
+    return asset("mongo")
+
+
 def collections() -> dict[str, Collection]:
-    """The collections of `mongo/`, by name; raises ConfigError naming a file that is not right."""
-    return read_collections(asset("mongo"))
+    """The collections of all folders, by name; ConfigError naming a file that is not right."""
+    return _of_folders(folders())
+
+
+def added_names() -> set[str]:
+    """The names of the collections that were added."""
+    return {name for path in _added for name in _of_folders((path,))}
+
+
+@lru_cache
+def _of_folders(paths: tuple[Path, ...]) -> dict[str, Collection]:
+    return {name: found for path in paths for name, found in read_collections(path).items()}
 
 
 def read_collections(folder: Path) -> dict[str, Collection]:
@@ -112,6 +173,9 @@ def read_collection(path: Path) -> Collection:
         time_field=file.time_field,
         text_field=file.text_field,
         retention=timedelta(days=file.retention_days) if file.retention_days else None,
+        derived=file.derived,
+        versioned=file.versioned,
+        may_break=file.existing == "may_break",
         description=file.description,
     )
     if problems := rule_problems(found.validator) or _problems(found, path):
@@ -137,6 +201,8 @@ def _problems(found: Collection, path: Path) -> list[FieldProblem]:
         found.validator.get("properties", ())
     ):
         problems.append(FieldProblem("additionalProperties", "needs _id declared: it counts too"))
+    if found.versioned and found.validator.get("additionalProperties", True) is not True:
+        problems.append(FieldProblem("versioned", f"needs a validator that lets {VERSION} pass"))
     if found.retention and not found.time_field:
         problems.append(FieldProblem("retention_days", "needs a time_field"))
     required = set(found.validator.get("required", ()))

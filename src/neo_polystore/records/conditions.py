@@ -12,9 +12,9 @@ import orjson
 
 from neo_polystore.errors import UsageError
 from neo_polystore.records.documents import Document
-from neo_polystore.records.query import Filter, Operator, parse_time
+from neo_polystore.records.query import Filter, Operator, alternatives, parse_time
 from neo_polystore.records.rules import ID, Place, place_of
-from neo_polystore.records.values import INT64, is_text, to_milliseconds
+from neo_polystore.records.values import INT64, has_year, is_text, to_milliseconds
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?")
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,18})(\.\d+)?([eE][+-]?\d+)?")
@@ -27,9 +27,10 @@ class Condition:
     Values compare only with values of their own type: numbers with numbers, dates with dates,
     text with text by code points. Where the place is an array, or arrays lie on the way to it,
     one item that satisfies the condition is enough. `ne` is the opposite of `eq`: absent
-    satisfies it. Several values are the readings of one text at a place whose type nobody
-    declared: the text `5` also means the number; any of them may match. No value at all asks
-    whether the place is absent or null (`eq`) or not (`ne`).
+    satisfies it. `in` has the values of which any may match. Several values otherwise are the
+    readings of one text at a place whose type nobody declared: the text `5` also means the
+    number; any of them may match. No value at all asks whether the place is absent or null (`eq`)
+    or not (`ne`).
     """
 
     place: Place
@@ -40,6 +41,9 @@ class Condition:
 def condition_of(record: type[Document], item: Filter) -> Condition:
     """Read one filter; UsageError where the path or the value cannot be asked for."""
     place = place_in(record, item.field)
+    if item.operator == "in":
+        parts = [condition_of(record, each) for each in alternatives(record, item)]
+        return Condition(place, item.operator, tuple(v for part in parts for v in part.values))
     if item.value is None:
         if item.operator not in ("eq", "ne"):
             raise UsageError(f"{record.data_type}.{item.field}: {item.operator} needs a value")
@@ -98,7 +102,7 @@ def _readings(value: Any) -> tuple[Any, ...]:
             readings.append(_time(value))
         return tuple(reading for reading in readings if reading is not None)
     if isinstance(value, datetime):
-        return (to_milliseconds(value),) if value.tzinfo else ()
+        return tuple(time for time in [_time(value)] if time is not None)
     return (value,) if isinstance(value, bool) or _is_number(value) else ()
 
 
@@ -118,7 +122,9 @@ def _time(value: Any) -> datetime | None:
         time = parse_time(value) if isinstance(value, str) else value
     except UsageError:
         return None
-    return to_milliseconds(time) if isinstance(time, datetime) and time.tzinfo else None
+    if not isinstance(time, datetime) or time.tzinfo is None or not has_year(time):
+        return None
+    return to_milliseconds(time)
 
 
 def _number(text: str) -> int | float | None:

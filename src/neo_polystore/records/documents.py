@@ -21,10 +21,11 @@ from pydantic_core import ValidationError as PydanticError
 from neo_polystore.errors import ConfigError
 from neo_polystore.ids import uuid7
 from neo_polystore.records.base import Record, Text
-from neo_polystore.records.collections import Collection, collections
+from neo_polystore.records.collections import Collection, collections, folders
+from neo_polystore.records.derived import DERIVED
 from neo_polystore.records.rules import ID, Rule
 from neo_polystore.records.validators import check
-from neo_polystore.records.values import DATE_MARK, mapped, marked, to_milliseconds
+from neo_polystore.records.values import DATE_MARK, has_year, mapped, marked, to_milliseconds
 
 
 def _write_leaf(value: Any, rule: Rule) -> Any:
@@ -59,7 +60,12 @@ class Document(Record):
         """Make the `_id` that is not given, and read nested dates where the validator has some."""
         if not isinstance(data, dict):
             return data
-        body = mapped(data, cls.collection.validator, _read_leaf)
+        try:
+            body = mapped(data, cls.collection.validator, _read_leaf)
+        except RecursionError:
+            body = dict(data)  # the check tells how deep it may be
+        if cls.collection.derived is not None:
+            body |= DERIVED[cls.collection.derived](body)
         if ID not in body:
             # without the key's parts the missing ones are the problem to report, not the _id
             body[ID] = cls.collection.derived_id(body) or str(uuid7())
@@ -119,7 +125,7 @@ def _read_leaf(value: Any, rule: Rule) -> Any:
             value = datetime.fromisoformat(text)
         except ValueError:
             return value
-    if isinstance(value, datetime) and value.tzinfo is not None:
+    if isinstance(value, datetime) and value.tzinfo is not None and has_year(value):
         return to_milliseconds(value)
     return value
 
@@ -138,9 +144,13 @@ _TYPES: dict[str, Any] = {
 }
 
 
-@lru_cache
 def document_models() -> dict[str, type[Document]]:
-    """A record model per collection of `mongo/`, by name; ConfigError as `collections` has it."""
+    """A record model per collection, by name; ConfigError as `collections` has it."""
+    return _models(folders())
+
+
+@lru_cache
+def _models(_: object) -> dict[str, type[Document]]:
     return {name: document_model(collection) for name, collection in collections().items()}
 
 

@@ -19,27 +19,31 @@ from pydantic import ValidationError as PydanticError
 from neo_polystore.errors import UsageError
 from neo_polystore.records.base import Record, problems_of
 
-Operator = Literal["eq", "ne", "lt", "le", "gt", "ge", "prefix"]
+Operator = Literal["eq", "ne", "lt", "le", "gt", "ge", "prefix", "in"]
 
 _OPERATORS: Mapping[str, Operator] = {
     "!=": "ne",
     ">=": "ge",
     "<=": "le",
     "^=": "prefix",
+    ":=": "in",
     "=": "eq",
     ">": "gt",
     "<": "lt",
 }
-_CONDITION = re.compile(r"\s*([A-Za-z_][\w.\-]*)\s*(!=|>=|<=|\^=|=|>|<)(.*)", re.DOTALL)
+_CONDITION = re.compile(r"\s*([A-Za-z_][\w.\-]*)\s*(!=|>=|<=|\^=|:=|=|>|<)(.*)", re.DOTALL)
 
 MAX_LIMIT = 10_000
+MAX_MEMBERS = 1_000
+"""The values that `in` may choose from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
     """`field operator value`; None asks whether the field is absent (eq) or present (ne).
 
-    A dotted field (`tags.host`) reaches into a mapping.
+    A dotted field (`tags.host`) reaches into a mapping. `in` takes a list or tuple of values, at
+    least one: any of them may be the field's.
     """
 
     field: str
@@ -98,7 +102,8 @@ class Query:
 def parse_condition(record: type[Record], text: str) -> Filter:
     """Read `field=value` (also != < <= > >= and ^= for a prefix) with the field's own type.
 
-    An empty value means "absent". Raises UsageError naming the fields there are.
+    `field:=a,b` asks for any of the values. An empty value means "absent". Raises UsageError
+    naming the fields there are.
     """
     match = _CONDITION.fullmatch(text)
     if match is None:
@@ -112,7 +117,25 @@ def parse_condition(record: type[Record], text: str) -> Filter:
         return Filter(name, operator, None)
     if operator == "prefix":
         return Filter(name, operator, raw)
+    if operator == "in":
+        values = [_coerce(adapter, record, name, part) for part in raw.split(",")]
+        return Filter(name, operator, members(record, name, values))
     return Filter(name, operator, _coerce(adapter, record, name, raw))
+
+
+def members(record: type[Record], field: str, value: Any) -> tuple[Any, ...]:
+    """The values of an `in`; raises UsageError where they are none, too many or no list."""
+    if not isinstance(value, list | tuple) or not 0 < len(value) <= MAX_MEMBERS:
+        raise UsageError(f"{record.data_type}.{field}: in needs 1 to {MAX_MEMBERS:,} values")
+    if any(item is None for item in value):
+        raise UsageError(f"{record.data_type}.{field}: in cannot ask for what is absent")
+    return tuple(value)
+
+
+def alternatives(record: type[Record], item: Filter) -> list[Filter]:
+    """An `in` as filters of which any may hold, for engines that have no word for it."""
+    values = members(record, item.field, item.value)
+    return [Filter(item.field, "eq", value) for value in values]
 
 
 def parse_order(record: type[Record], text: str) -> tuple[str, bool]:

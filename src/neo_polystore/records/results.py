@@ -46,6 +46,29 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Offenders:
+    """Documents of a collection that break a validator which is about to hold.
+
+    `first` are some of them, as `'key': path and rule`; `total` is None where nobody counted on.
+    """
+
+    collection: str
+    total: int | None = 0
+    first: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.first)
+
+    def __str__(self) -> str:
+        more = "at least " if self.total is None else ""
+        count = len(self.first) if self.total is None else self.total
+        return (
+            f"{self.collection}: {more}{count} stored documents break the new validator"
+            f' (mend them, or say `"existing": "may_break"` in the file): {"; ".join(self.first)}'
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Page(Generic[R]):
     """Some records in order, and the cursor that continues after them (None at the end)."""
 

@@ -14,6 +14,9 @@ Kind = Literal["string", "date", "bool", "int", "double"]
 """How a scalar compares: `int` stands for int and long, `double` for double and number."""
 
 ID = "_id"
+VERSION = "_version"
+"""Where an engine counts the versions of a document in it; a versioned one has no other use."""
+
 BSON_TYPES = (
     "string",
     "date",

@@ -14,8 +14,9 @@ from jsonschema.validators import create
 
 from neo_polystore.errors import FieldProblem
 from neo_polystore.records.collections import Collection, Index
-from neo_polystore.records.rules import ID, Rule, place_of
-from neo_polystore.records.values import INT32, INT64, value_problems
+from neo_polystore.records.compiled import Test, compiled, plain_size
+from neo_polystore.records.rules import ID, VERSION, Rule, place_of
+from neo_polystore.records.values import INT32, INT64, MAX_BYTES, value_problems
 
 MAX_INDEXED_BYTES = 1024
 """The longest text in an index; a B-tree entry of PostgreSQL holds 2,704 bytes in all."""
@@ -26,11 +27,45 @@ def check(collection: Collection, body: dict[str, Any]) -> list[FieldProblem]:
 
     Names and values that no engine could keep come first, and alone.
     """
+    if _is_good(collection, body):
+        return []
     return (
         value_problems(body)
         or [*_broken_rules(collection, body), *_key_problems(collection, body)]
         or list(_index_problems(collection, body))
     )
+
+
+def _is_good(collection: Collection, body: dict[str, Any]) -> bool:
+    """Whether nothing is wrong, the short way; a document that is, may still be called bad."""
+    if plain_size(body) > MAX_BYTES or not _rule_test(collection)(body):
+        return False
+    identity = body.get(ID)
+    if identity.__class__ is not str or not 0 < len(identity) * 4 <= MAX_INDEXED_BYTES:
+        return False
+    if collection.versioned and VERSION in body:
+        return False
+    if collection.key and collection.derived_id(body) not in (None, identity):
+        return False
+    for steps, shortest in _indexed_places(collection):
+        value: Any = body
+        for step in steps:
+            value = value.get(step) if value.__class__ is dict else None
+        if value.__class__ is str and len(value) > shortest:
+            return False
+    return True
+
+
+@lru_cache
+def _rule_test(collection: Collection) -> Test:
+    return compiled(collection.validator, lambda rule: _ValidatorClass(rule).is_valid)
+
+
+@lru_cache
+def _indexed_places(collection: Collection) -> tuple[tuple[tuple[str, ...], int], ...]:
+    """Where indexed texts are, and how many characters are short enough whatever they are."""
+    texts = _indexed_texts(collection)
+    return tuple((tuple(name.split(".")), limit // 4) for name, _, limit in texts)
 
 
 def taken(collection: Collection, index: Index) -> FieldProblem:
@@ -49,6 +84,8 @@ def _broken_rules(collection: Collection, body: dict[str, Any]) -> Iterator[Fiel
 
 
 def _key_problems(collection: Collection, body: dict[str, Any]) -> Iterator[FieldProblem]:
+    if collection.versioned and VERSION in body:
+        yield FieldProblem(VERSION, f"breaks versions of {collection.name}: the store counts them")
     identity = body.get(ID)
     wanted = collection.derived_id(body)
     if not isinstance(identity, str) or not identity:

@@ -20,16 +20,35 @@ DATE_MARK = "$date"
 
 INT32, INT64 = 2**31, 2**63
 
+NO_SUCH_YEAR = "a time before year 1 or after year 9999 in UTC"
+
 
 def to_milliseconds(value: datetime) -> datetime:
-    """The same instant in UTC, cut (not rounded) to the milliseconds that a BSON date holds."""
-    value = value.astimezone(UTC)
+    """The same instant in UTC, cut (not rounded) to the milliseconds that a BSON date holds.
+
+    Raises ValueError where UTC has no such year: before 1 or after 9999.
+    """
+    try:
+        value = value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(NO_SUCH_YEAR) from None
     return value.replace(microsecond=value.microsecond // 1000 * 1000)
+
+
+def has_year(value: datetime) -> bool:
+    """Whether an aware time has a year in UTC."""
+    try:
+        return value.tzinfo is UTC or value.astimezone(UTC) is not None
+    except OverflowError:
+        return False
 
 
 def date_text(value: datetime) -> str:
     """`2026-01-31T12:00:00.000Z`: always 24 characters, so that text order is time order."""
-    return to_milliseconds(value).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    if value.tzinfo is not UTC:
+        value = value.astimezone(UTC)
+    # this cuts what is finer than a millisecond, and ends in +00:00
+    return value.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def marked(value: datetime, rule: Rule) -> str | dict[str, str]:
@@ -90,6 +109,8 @@ def _measure(value: Any, path: tuple[str, ...], problems: list[FieldProblem]) ->
     if isinstance(value, datetime):
         if value.tzinfo is None:
             _add(problems, path, "a time without a zone")
+        elif not has_year(value):
+            _add(problems, path, NO_SUCH_YEAR)
         return 8
     if isinstance(value, dict | list):
         return _measure_nested(value, path, problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from neo_polystore.errors import UnsupportedError
@@ -11,7 +11,10 @@ from neo_polystore.ports.logs import Logs
 from neo_polystore.ports.outbox import Outbox
 from neo_polystore.records.catalog import record_type
 from neo_polystore.records.documents import Document
+from neo_polystore.records.history import Version
 from neo_polystore.records.logs import LogEntry
+from neo_polystore.records.query import Query
+from neo_polystore.records.results import Page
 from neo_polystore.wrappers.spooled_records import SpooledRecords
 
 __all__ = ["SpooledDocuments", "SpooledLogs", "SpooledRecords", "spooled"]
@@ -20,9 +23,17 @@ __all__ = ["SpooledDocuments", "SpooledLogs", "SpooledRecords", "spooled"]
 class SpooledDocuments(SpooledRecords[Document, Documents]):
     """Documents of one collection."""
 
+    async def project(self, query: Query, fields: Sequence[str]) -> Page[dict[str, Any]]:
+        """From the primary."""
+        return await self.direct.project(query, fields)
+
     async def native(self, key: str) -> dict[str, Any]:
         """From the primary."""
         return await self.direct.native(key)
+
+    async def versions(self, key: str) -> list[Version]:
+        """From the primary."""
+        return await self.direct.versions(key)
 
 
 class SpooledLogs(SpooledRecords[LogEntry, Logs]):

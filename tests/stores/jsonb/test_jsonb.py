@@ -85,7 +85,7 @@ async def test_a_raised_version_holds_for_later_writes(make_database: MakeDataba
         await port.write([port.record.parse(reading(level=7))])
     rule = {**READINGS.validator, "required": [*READINGS.validator["required"], "note"]}
     indexes = tuple(index for index in READINGS.indexes if index.name != "level")
-    raised = replace(READINGS, version=2, validator=rule, indexes=indexes)
+    raised = replace(READINGS, version=2, validator=rule, indexes=indexes, may_break=True)
     async with opened(config, raised) as store:
         report = await store.migrate()
         assert (report.applied, report.current) == (["readings 2"], "readings 2")
@@ -216,7 +216,7 @@ def _plain(arguments: list[Any]) -> list[Any]:
     return [orjson.dumps(a).decode() if isinstance(a, list) else a for a in arguments]
 
 
-async def test_a_search_uses_the_trigrams(make_database: MakeDatabase) -> None:
+async def test_a_search_uses_the_index_of_words(make_database: MakeDatabase) -> None:
     from neo_polystore.pgkit.select import count_sql
 
     config = await make_database("documents")
@@ -253,3 +253,148 @@ async def test_health_names_the_server(make_database: MakeDatabase) -> None:
     async with opened(await make_database("documents"), READINGS) as store:
         health = await store.health()
         assert (health.status, (health.version or "")[:10]) == ("healthy", "PostgreSQL")
+
+
+async def test_a_validator_that_stored_documents_break_is_refused_and_names_them(
+    make_database: MakeDatabase,
+) -> None:
+    config = await make_database("documents")
+    async with opened(config, READINGS) as store:
+        await store.migrate()
+        port = store.port("readings")
+        await port.write([port.record.parse(reading(n)) for n in range(15)])
+        await port.write([port.record.parse(reading(20, note="n"))])
+    rule = {**READINGS.validator, "required": [*READINGS.validator["required"], "note"]}
+    raised = replace(READINGS, version=2, validator=rule)
+    async with opened(config, raised) as store:
+        report = await store.migrate(dry_run=True)
+        [problem] = report.problems
+        assert "15 stored documents break the new validator" in problem
+        assert "'0': note: breaks required of readings; '1': note" in problem
+        with pytest.raises(ConflictError, match="15 stored documents"):
+            await store.migrate()
+        assert (await store.migrate(dry_run=True)).current == "readings 1"
+    async with opened(config, replace(raised, may_break=True)) as store:
+        assert (await store.migrate()).applied == ["readings 2"]
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("DROP INDEX documents.readings_level", "index readings_level is missing"),
+        ("CREATE INDEX mine ON documents.readings (updated_at)", "no file names the index mine"),
+        ("ALTER TABLE documents.readings DISABLE TRIGGER validate", "the trigger validate is"),
+        (
+            """CREATE OR REPLACE FUNCTION documents.check_readings() RETURNS trigger
+            LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'""",
+            "the function check_readings is not what the file makes",
+        ),
+        (
+            """DROP INDEX documents.readings_level;
+            CREATE INDEX readings_level ON documents.readings (_id)""",
+            "index readings_level is not what the file makes",
+        ),
+    ],
+)
+async def test_validate_reports_what_was_changed_by_hand(
+    make_database: MakeDatabase, change: str, problem: str
+) -> None:
+    config = await make_database("documents")
+    async with opened(config, READINGS) as store:
+        await store.migrate()
+        assert (await store.validate()).problems == []
+        async with session(config, as_owner=True) as connection:
+            await connection.execute(change)
+        [found] = (await store.validate()).problems
+        assert problem in found
+
+
+async def test_a_document_that_is_bad_among_many_new_ones_leaves_the_others(
+    make_database: MakeDatabase,
+) -> None:
+    """The server holds a stricter version than this process has read; COPY stops at the first."""
+    config = await make_database("documents")
+    rule = {**READINGS.validator, "required": [*READINGS.validator["required"], "note"]}
+    async with opened(config, replace(READINGS, version=2, validator=rule)) as store:
+        await store.migrate()
+    async with opened(config, READINGS) as store:
+        port = store.port("readings")
+        records = [port.record.parse(many(n, note="n")) for n in range(600)]
+        records.insert(300, port.record.parse(many(999)))
+        written = await port.write(records)
+        assert (written.new, [r.index for r in written.rejected]) == (600, [300])
+
+
+def many(number: int, **changes: Any) -> dict[str, Any]:
+    """A good reading of one of many stations; its key has what COPY's text format escapes."""
+    return {**reading(**changes), "_id": f"a\\N\t\r\n'{number}", "station": f"s{number}"}
+
+
+async def test_a_large_batch_is_copied_and_counted_as_a_small_one(
+    make_database: MakeDatabase,
+) -> None:
+    async with opened(await make_database("documents"), READINGS) as store:
+        await store.migrate()
+        port = store.port("readings")
+        old = [port.record.parse(many(n, note="a\\b\tc\nd")) for n in range(500)]
+        assert (await port.write(old)).new == 500
+        changed = [port.record.parse(many(n, note="other")) for n in range(100)]
+        fresh = [port.record.parse(many(n, note="ü\\u0041\\")) for n in range(500, 1000)]
+        written = await port.write([*changed, *old[100:], *fresh])
+        assert (written.new, written.existing, written.replaced) == (500, 400, 100)
+        assert (await port.get(old[300].key)) == old[300]
+        assert (await port.get(fresh[0].key)) == fresh[0]
+
+
+async def test_concurrent_callers_share_statements_and_each_has_an_answer_of_his_own(
+    make_database: MakeDatabase,
+) -> None:
+    async with opened(await make_database("documents"), READINGS) as store:
+        await store.migrate()
+        port = store.port("readings")
+        await port.write([port.record.parse(many(0))])
+        taken = port.record.parse({**many(0), "_id": "another key"})
+        records = [port.record.parse(many(n)) for n in range(300)]
+        answers = await asyncio.gather(*(port.write([r]) for r in [*records, taken, records[5]]))
+        assert sum(a.new for a in answers) == 299
+        assert answers[0].existing == 1
+        assert [r.field for r in answers[300].rejected] == ["station, taken_at"]
+        assert answers[5].new + answers[301].new == 1
+        assert store.gathered.counts.batches < 60
+        assert await port.count(Query()) == 300
+
+
+async def test_calls_for_one_key_are_stored_in_the_order_they_came(
+    make_database: MakeDatabase,
+) -> None:
+    async with opened(await make_database("documents"), READINGS) as store:
+        await store.migrate()
+        port = store.port("readings")
+        bodies = [port.record.parse(many(1, note=str(n))) for n in range(40)]
+        answers = await asyncio.gather(*(port.write([b]) for b in bodies))
+        assert sum(a.new for a in answers) == 1
+        assert sum(a.new + a.replaced for a in answers) == 40
+
+
+async def test_after_closing_a_store_opens_again(make_database: MakeDatabase) -> None:
+    config = await make_database("documents")
+    async with opened(config, READINGS) as store:
+        await store.migrate()
+        await store.close()
+        await store.connect()
+        port = store.port("readings")
+        assert (await port.write([port.record.parse(many(1))])).new == 1
+
+
+async def test_a_word_longer_than_an_index_entry_is_stored_and_found(
+    make_database: MakeDatabase,
+) -> None:
+    async with opened(await make_database("documents"), READINGS) as store:
+        await store.migrate()
+        port = store.port("readings")
+        word = "0123456789abcdef" * 1000
+        note = f"short {word} end"
+        assert (await port.write([port.record.parse(many(1, note=note))])).new == 1
+        for text in ("short end", "END short", f"end {word}"):
+            assert await port.count(Query(text=text)) == 1
+        assert await port.count(Query(text=word[:250])) == 0

@@ -8,14 +8,17 @@ import sys
 import warnings
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
+from neo_polystore.addresses import ServerAddresses
 from neo_polystore.errors import ConfigError, UnavailableError, UsageError
 from neo_polystore.records.documents import document_models
 from neo_polystore.records.query import Filter, Query
+from neo_polystore.settings import Settings
 
 pytest.importorskip("pymongo", reason="the extra `mongo` is not installed")
 
@@ -64,6 +67,23 @@ async def test_a_store_that_is_not_connected_is_unavailable() -> None:
 async def test_a_connection_string_that_is_none_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match="connection string"):
         await store("postgres://nowhere").connect()
+
+
+async def test_a_certificate_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
+    missing = tmp_path / "ca.pem"
+    config = MongoConfig(url=SecretStr("mongodb://127.0.0.1:1"), database="x", tls_ca_file=missing)
+    with pytest.raises(ConfigError, match=r"no file .*ca\.pem"):
+        await MongoStore(config).connect()
+
+
+def test_the_environment_says_how_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"MONGO_TLS": "true", "MONGO_MAX_POOL_SIZE": "7", "MONGO_MIN_POOL_SIZE": "2"}
+    for name, value in {**given, "DB_COMMAND_TIMEOUT": "3"}.items():
+        monkeypatch.setenv(name, value)
+    config = ServerAddresses(Settings(_env_file=None))._mongo()  # type: ignore[call-arg]
+    assert config.tls_options() == {"tls": True}
+    assert (config.max_connections, config.min_connections) == (7, 2)
+    assert config.command_timeout == 3
 
 
 async def test_closing_twice_is_harmless() -> None:

@@ -11,6 +11,7 @@ from neo_polystore.records.analytics import Fact
 from neo_polystore.records.query import (
     Filter,
     Query,
+    alternatives,
     check_field,
     check_limit,
     check_numeric,
@@ -54,6 +55,9 @@ class Statement:
 
     def _condition(self, item: Filter) -> str:
         check_field(Fact, item.field)
+        if item.operator == "in":
+            each = [self._condition(one) for one in alternatives(Fact, item)]
+            return " OR ".join(f"({part})" for part in each)
         head, _, name = item.field.partition(".")
         if head == "dimensions":
             return self._dimension(name, item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 import orjson
@@ -10,7 +11,7 @@ from neo_polystore.errors import UsageError
 from neo_polystore.pgkit.roles import APPLICATION
 from neo_polystore.records.collections import Collection
 from neo_polystore.stores.jsonb.migrate import checksum
-from neo_polystore.stores.jsonb.sql import literal
+from neo_polystore.stores.jsonb.sql import literal, table
 from neo_polystore.stores.jsonb.tables import (
     COMPILER,
     LEDGER,
@@ -27,12 +28,12 @@ _HEADER = """\
 
 
 def script_text(collections: Iterable[Collection], *, after: str | None) -> str:
-    """The whole, with pg_trgm in its usual schema; UsageError for `after`, there is no order."""
+    """The whole; UsageError for `after`, there is no order."""
     if after is not None:
         raise UsageError("collections do not follow each other: leave --after out")
-    parts = ["BEGIN", LEDGER, "CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public"]
+    parts = ["BEGIN", LEDGER]
     for collection in collections:
-        indexes = index_statements(collection, trigrams="public")
+        indexes = index_statements(collection)
         parts += table_statements(collection, application=APPLICATION)
         parts += indexes.values()
         parts.append(_recorded(collection, orjson.dumps(indexes).decode()))
@@ -47,9 +48,6 @@ def _recorded(collection: Collection, indexes: str) -> str:
         "$3": literal(checksum(collection)),
         "$4": str(COMPILER),
         "$5": literal(indexes),
+        "$6": literal(table(collection.name)),
     }
-    head, _, tail = RECORD.partition("VALUES (")
-    places, _, rest = tail.partition(")")
-    for place, value in values.items():
-        places = places.replace(place, value)
-    return f"{head}VALUES ({places}){rest}"
+    return re.sub(r"\$\d", lambda place: values[place[0]], RECORD)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,7 @@ from neo_polystore.records.documents import Document
 from neo_polystore.records.query import Filter
 from neo_polystore.records.rules import ID, Place, item_rule, place_of
 from neo_polystore.records.values import DATE_MARK, date_text, marked
-from neo_polystore.stores.jsonb.sql import column, member, table
+from neo_polystore.stores.jsonb.sql import LONGEST_WORD, column, literal, member, table, words_of
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,24 @@ class DocumentSelection(Selection):
         return _by_column(asked, found, bind) if found else _by_path(asked, bind)
 
     def selected(self, fields: Collection[str] | None = None) -> str:
-        """Whole documents, whatever is asked of them."""
-        return "_id, body"
+        """Whole documents, or the `body` of these fields and paths alone, by the name asked for."""
+        if fields is None:
+            return "_id, body"
+        paths = (place_in(self.document, field).path for field in fields)
+        steps = (literal("strict " + json_path(path)) for path in paths)
+        pairs = ", ".join(
+            f"({literal(field)}, jsonb_path_query_first(body, {step}::jsonpath, '{{}}', true))"
+            for field, step in zip(fields, steps, strict=True)
+        )
+        return (
+            "_id, (SELECT coalesce(jsonb_object_agg(name, value), '{}')"
+            f" FROM (VALUES {pairs}) AS asked (name, value) WHERE value IS NOT NULL) AS body"
+        )
+
+    def having_words(self, field: str, words: Sequence[str], bind: Bind) -> list[str]:
+        """The words in the form that the index of a text serves, where it knows all of them."""
+        known = [word for word in words if len(word) < LONGEST_WORD and word.isascii()]
+        return [f"{words_of((field,))} @> {bind(known)}::text[]"] if known else []
 
     def searched(self, field: str) -> str:
         """The text in the database's own collation: letter case is not C's to know."""
@@ -64,6 +80,9 @@ def selection(record: type[Document]) -> DocumentSelection:
 def _by_column(asked: Condition, found: Column, bind: Bind) -> str:
     if not asked.values:
         return f"{found.sql} IS {'NOT ' if asked.operator == 'ne' else ''}NULL"
+    if asked.operator == "in":
+        values = [date_text(v) if isinstance(v, datetime) else v for v in asked.values]
+        return f"{found.sql} = ANY({bind(values)}::{found.type}[])"
     [value] = asked.values
     place = bind(date_text(value) if isinstance(value, datetime) else value)
     if asked.operator == "prefix":
@@ -85,7 +104,7 @@ def _by_path(asked: Condition, bind: Bind) -> str:
 
 def _exists(asked: Condition, value: Any, bind: Bind) -> str:
     place = asked.place
-    if asked.operator in ("eq", "ne") and place.named and place.bson_type == "array":
+    if asked.operator in ("eq", "ne", "in") and place.named and place.bson_type == "array":
         # the form that a GIN index on the array serves
         return f"{member(place.path)} @> {bind(_contained(place, value))}"
     path = json_path(place.path)

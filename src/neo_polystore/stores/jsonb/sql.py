@@ -35,6 +35,16 @@ def member(path: tuple[str, ...], *, text: bool = False) -> str:
     return "body" + "".join(arrow + step for arrow, step in zip(arrows, steps, strict=True))
 
 
+LONGEST_WORD = 200
+"""Characters of a word that the index of a text knows; an entry of it holds 2,704 bytes."""
+
+
+def words_of(path: tuple[str, ...]) -> str:
+    """The words of a text in small letters, as an array that a GIN index serves."""
+    short = f"regexp_replace({member(path, text=True)}, '\\w{{{LONGEST_WORD},}}', ' ', 'g')"
+    return f"regexp_split_to_array(lower({short}), '\\W+')"
+
+
 _CASTS: dict[Kind, tuple[str, str]] = {
     "bool": ("boolean", "boolean"),
     "int": ("number", "numeric"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import asyncpg
 
+from neo_polystore.activity import Activity
 from neo_polystore.pgkit.clearing import clear
 from neo_polystore.pgkit.database import Database, PgConfig
 from neo_polystore.pgkit.health import probe
@@ -19,10 +21,11 @@ from neo_polystore.ports.store import (
     Store,
     Validation,
 )
-from neo_polystore.records.collections import collections
+from neo_polystore.records.collections import Served, collections
 from neo_polystore.records.documents import Document, document_models
 from neo_polystore.stores.jsonb.documents import JsonbDocuments
-from neo_polystore.stores.jsonb.migrate import STORE, migrate
+from neo_polystore.stores.jsonb.gathered import Gathered
+from neo_polystore.stores.jsonb.migrate import STORE, drifted, migrate
 from neo_polystore.stores.jsonb.script import script_text
 from neo_polystore.stores.jsonb.sql import SCHEMA, table
 
@@ -34,26 +37,34 @@ class JsonbStore:
     """
 
     name: ClassVar[str] = STORE
-    serves: ClassVar[frozenset[str]] = frozenset(collections())
+    serves: ClassVar[frozenset[str]] = Served()  # type: ignore[assignment]
     features: ClassVar[frozenset[str]] = frozenset(
         {"validators", "unique-indexes", "text-search", "transactions"}
     )
 
     def __init__(self, config: PgConfig, *, models: Mapping[str, type[Document]] | None = None):
         self.database = Database(config, store=self.name)
+        self.gathered = Gathered(self.database)
         self._models = document_models() if models is None else models
 
     async def connect(self) -> None:
         """Open the pool."""
         await self.database.connect()
+        self.gathered.open()
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Finish gathered writes, close the pool."""
+        await self.gathered.close()
         await self.database.close()
 
     async def health(self) -> Health:
         """Ask the server for its version."""
         return await probe(self.database)
+
+    @property
+    def activity(self) -> Activity:
+        """What its one database was asked, and the writes that were gathered."""
+        return replace(self.database.activity, gathered={"writes": self.gathered.counts})
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Bring tables, triggers and indexes to what the collection files say."""
@@ -72,8 +83,11 @@ class JsonbStore:
         return Script(cls.name, script_text(collections().values(), after=after))
 
     async def validate(self) -> Validation:
-        """Every collection file applied, and as it was then."""
-        return Validation.of(await self.migrate(dry_run=True))
+        """Every collection file applied, and tables, triggers and indexes as it was then."""
+        found = Validation.of(await self.migrate(dry_run=True))
+        collections = [model.collection for model in self._models.values()]
+        found.problems.extend(await drifted(self.database.config, collections))
+        return found
 
     async def clear(self, *, dry_run: bool = False) -> Cleared:
         """Remove all documents."""
@@ -98,7 +112,7 @@ class JsonbStore:
 
     def port(self, data_type: str) -> Documents:
         """One collection."""
-        return JsonbDocuments(self.database, self._models[data_type])
+        return JsonbDocuments(self.database, self._models[data_type], self.gathered)
 
 
 _: type[Store] = JsonbStore

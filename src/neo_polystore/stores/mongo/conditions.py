@@ -51,6 +51,8 @@ def _condition(record: type[Document], item: Filter) -> Conditions:
     if asked.operator == "prefix":
         # no options: case counts, and "." in the text is only a dot
         return {path: {"$regex": "^" + re.escape(asked.values[0])}}
+    if asked.operator == "in":
+        return {path: {"$in": list(asked.values)}}
     compare = _OPERATORS[asked.operator]
     parts: list[Conditions] = [{path: {compare: value}} for value in asked.values]
     return parts[0] if len(parts) == 1 else {"$or": parts}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from pymongo import errors as driver
 from pymongo.asynchronous.database import AsyncDatabase
 
+from neo_polystore.errors import ConflictError
 from neo_polystore.ports.store import MigrationReport
 from neo_polystore.records.collections import Collection, Index
+from neo_polystore.stores.mongo import history
 from neo_polystore.stores.mongo.errors import INDEX_DIFFERS, NAMESPACE_EXISTS, STORE
+from neo_polystore.stores.mongo.offenders import offenders
 
 Database = AsyncDatabase[dict[str, Any]]
 
@@ -21,7 +24,8 @@ async def migrate(
     """Compare what the server has with the files, and make it so; see `Store.migrate`.
 
     The server itself is the record of what is applied, so this may run at any time, from any
-    number of processes. Indexes that no file names are left alone.
+    number of processes. Indexes that no file names are left alone. Nothing is changed where stored
+    documents break a new validator: ConflictError names the first, unless the file lets them.
     """
     present = {
         info["name"]: info.get("options", {}) async for info in await database.list_collections()
@@ -30,6 +34,9 @@ async def migrate(
     for collection in collections:
         pending += await _differences(database, collection, present.get(collection.name))
     applied = []
+    broken = await _broken(database, collections, pending, present)
+    if broken and not dry_run:
+        raise ConflictError("; ".join(broken), store=STORE, operation="migrate")
     if not dry_run:
         for collection in collections:
             wanted = {step for step in pending if step.split(".")[0] == collection.name}
@@ -42,7 +49,35 @@ async def migrate(
         current=None if pending else ", ".join(versions),
         applied=applied,
         pending=pending,
+        problems=broken,
     )
+
+
+async def _broken(
+    database: Database,
+    collections: Sequence[Collection],
+    pending: Sequence[str],
+    present: Container[str],
+) -> list[str]:
+    changing = [
+        c
+        for c in collections
+        if f"{c.name}.validator" in pending and c.name in present and not c.may_break
+    ]
+    found = [await offenders(database[each.name], each) for each in changing]
+    return [str(each) for each in found if each]
+
+
+async def drift(database: Database, collections: Sequence[Collection]) -> list[str]:
+    """The indexes on the server that no file names."""
+    problems: list[str] = []
+    for collection in collections:
+        named = {"_id_", *(index.name for index in collection.indexes)}
+        held = await database[collection.name].index_information()
+        problems += [
+            f"{collection.name}: no file names the index {name}" for name in held.keys() - named
+        ]
+    return problems
 
 
 def _validation(collection: Collection) -> dict[str, Any]:
@@ -100,6 +135,9 @@ async def _apply(database: Database, collection: Collection, steps: set[str]) ->
     for index in collection.indexes:
         if f"{collection.name}.{index.name}" in steps:
             await _make_index(database, collection.name, index)
+    if steps and collection.versioned:
+        name, keys = history.INDEX
+        await history.versions_of(database[collection.name]).create_index(keys, name=name)
 
 
 async def _make_index(database: Database, name: str, index: Index) -> None:

@@ -49,11 +49,10 @@ def continued(record: type[Document], query: Query) -> Conditions | None:
     if len(fields) == 1:
         return {ID: {beyond: values[0]}}
     first, last = values
+    # the bound on the field alone is implied; the server turns it into a bound of the index
     return {
-        "$or": [
-            {fields[0]: {beyond: first}},
-            {"$and": [{fields[0]: {"$eq": first}}, {ID: {beyond: last}}]},
-        ]
+        fields[0]: {f"{beyond}e": first},
+        "$or": [{fields[0]: {beyond: first}}, {ID: {beyond: last}}],
     }
 
 

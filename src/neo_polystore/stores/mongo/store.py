@@ -12,6 +12,7 @@ from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 
+from neo_polystore.activity import Activity, Recorder
 from neo_polystore.errors import PolystoreError, UnavailableError
 from neo_polystore.ports.documents import Documents
 from neo_polystore.ports.store import (
@@ -22,13 +23,14 @@ from neo_polystore.ports.store import (
     Store,
     Validation,
 )
-from neo_polystore.records.collections import collections
+from neo_polystore.records.collections import Served
 from neo_polystore.records.documents import Document, document_models
 from neo_polystore.records.rules import ID
 from neo_polystore.stores.mongo.config import MongoConfig
 from neo_polystore.stores.mongo.documents import MongoDocuments
 from neo_polystore.stores.mongo.errors import STORE, translated
-from neo_polystore.stores.mongo.migrate import migrate
+from neo_polystore.stores.mongo.history import versions_of
+from neo_polystore.stores.mongo.migrate import drift, migrate
 
 DEGRADED_MILLISECONDS = 1000.0
 
@@ -36,22 +38,29 @@ DEGRADED_MILLISECONDS = 1000.0
 class MongoStore:
     """Documents in MongoDB 6 or later. Writes wait for a majority, reads see nothing less.
 
+    Only what a write compares with is read as the primary has it (read concern `local`): an older
+    state would be replaced by itself.
+
     `models` replaces the collections of `mongo/` by others.
     """
 
     name: ClassVar[str] = STORE
-    serves: ClassVar[frozenset[str]] = frozenset(collections())
+    serves: ClassVar[frozenset[str]] = Served()  # type: ignore[assignment]
     features: ClassVar[frozenset[str]] = frozenset({"validators", "unique-indexes", "text-search"})
 
     def __init__(self, config: MongoConfig, *, models: Mapping[str, type[Document]] | None = None):
         self.config = config
         self._models = document_models() if models is None else models
+        self._recorder = Recorder()
         self._client: AsyncMongoClient[dict[str, Any]] | None = None
 
     async def connect(self) -> None:
         """Open the client and reach the server once; raises UnavailableError."""
-        if self._client is not None:
-            return
+        if self._client is None:
+            with self._recorder.statement("connect"):
+                self._client = await self._reached()
+
+    async def _reached(self) -> AsyncMongoClient[dict[str, Any]]:
         async with translated("connect"):
             client = self._new_client()
             try:
@@ -59,7 +68,7 @@ class MongoStore:
             except BaseException:
                 await client.close()
                 raise
-        self._client = client
+        return client
 
     def _new_client(self) -> AsyncMongoClient[dict[str, Any]]:
         milliseconds = int(self.config.connect_timeout * 1000)
@@ -69,6 +78,8 @@ class MongoStore:
             serverSelectionTimeoutMS=milliseconds,
             socketTimeoutMS=int(self.config.command_timeout * 1000),
             maxPoolSize=self.config.max_connections,
+            minPoolSize=self.config.min_connections,
+            **self.config.tls_options(),
             retryWrites=True,
             retryReads=True,
             appname="neo-polystore",
@@ -98,8 +109,9 @@ class MongoStore:
         started = perf_counter()
         try:
             await self.connect()
-            async with translated("health"):
-                answer = await self.database.client.admin.command("buildInfo")
+            with self._recorder.statement("health"):
+                async with translated("health"):
+                    answer = await self.database.client.admin.command("buildInfo")
         except PolystoreError as error:
             return Health("unhealthy", detail=str(error))
         elapsed = (perf_counter() - started) * 1000
@@ -110,6 +122,11 @@ class MongoStore:
             detail=f"answered after {elapsed:.0f} ms" if slow else "",
             milliseconds=elapsed,
         )
+
+    @property
+    def activity(self) -> Activity:
+        """What the server was asked."""
+        return Activity(self._recorder)
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Bring collections, validators and indexes to what the collection files say."""
@@ -133,7 +150,11 @@ class MongoStore:
 
     async def validate(self) -> Validation:
         """Every collection, validator and index on the server as its file says."""
-        return Validation.of(await self.migrate(dry_run=True))
+        found = Validation.of(await self.migrate(dry_run=True))
+        async with translated("validate"):
+            collections = [model.collection for model in self._models.values()]
+            found.problems.extend(await drift(self.database, collections))
+        return found
 
     async def clear(self, *, dry_run: bool = False) -> Cleared:
         """Remove all documents of our collections."""
@@ -143,6 +164,7 @@ class MongoStore:
                 rows[name] = await self.database[name].count_documents({})
                 if not dry_run:
                     await self.database[name].delete_many({})
+                    await versions_of(self.database[name]).delete_many({})
         return Cleared(self.name, rows)
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
@@ -153,7 +175,8 @@ class MongoStore:
 
     def port(self, data_type: str) -> Documents:
         """One collection."""
-        return MongoDocuments(self.database[data_type], self._models[data_type])
+        target = self.database[data_type]
+        return MongoDocuments(target, self._models[data_type], self._recorder)
 
 
 _: type[Store] = MongoStore

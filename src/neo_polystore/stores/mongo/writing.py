@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
+import orjson
 from bson.int64 import Int64
 from pymongo import InsertOne, ReplaceOne
 from pymongo import errors as driver
@@ -13,10 +15,11 @@ from pymongo.asynchronous.collection import AsyncCollection
 from neo_polystore.errors import FieldProblem
 from neo_polystore.records.collections import Collection, Index
 from neo_polystore.records.results import Rejection, Written
-from neo_polystore.records.rules import ID, Rule
+from neo_polystore.records.rules import ID, VERSION, Rule
 from neo_polystore.records.validators import taken
 from neo_polystore.records.values import mapped
 from neo_polystore.stores.mongo.errors import DUPLICATE_KEY
+from neo_polystore.stores.mongo.history import at_version, keep, number_of
 
 Body = dict[str, Any]
 
@@ -31,36 +34,75 @@ async def write(
 ) -> Written:
     """Store checked documents of different keys; `places` has each key's index in the batch.
 
-    What is stored already is read first: documents are equal whatever the order of their fields,
+    All are taken for new at first. Those whose key the server has already are gone through
+    `again`, compared with what is stored: documents are equal whatever the order of their fields,
     which the server's own count of modified ones does not see.
     """
-    keys = [body[ID] for body in bodies]
-    stored = {found[ID]: found async for found in target.find({ID: {"$in": keys}})}
+    stored: dict[str, Body] = {}
+    if not again:
+        keys = [body[ID] for body in bodies]
+        stored = {found[ID]: found async for found in target.find({ID: {"$in": keys}})}
+    numbers = {}
+    if collection.versioned:
+        numbers = {key: number_of(found) for key, found in stored.items()}
+        for found in stored.values():
+            found.pop(VERSION, None)
     changed = [body for body in bodies if body != stored.get(body[ID])]
     written = Written(existing=len(bodies) - len(changed))
     if not changed:
         return written
+    if collection.versioned:
+        known = [body for body in changed if body[ID] in stored]
+        changed = [body for body in changed if body[ID] not in stored]
+        for body in known:
+            old = stored[body[ID]]
+            written += await _replaced(target, collection, body, old, numbers[body[ID]], places)
+        if not changed:
+            return written
     operations = [_operation(body, collection, is_new=body[ID] not in stored) for body in changed]
     result, refused = await _run(target, operations)
     written.new += result["nInserted"] + result["nUpserted"]
     written.replaced += result["nMatched"]
-    raced = []
+    known_already: list[Body] = []
     for problem in refused:
         body = changed[problem["index"]]
         if again and problem.get("code") == DUPLICATE_KEY and not _index_of(collection, problem):
-            raced.append(body)  # another writer made this _id first: compare with what it wrote
+            known_already.append(body)
         else:
-            found = problem_of(collection, problem)
-            written.rejected.append(Rejection(places[body[ID]], found.field, found.reason))
-    if raced:
-        written += await write(target, collection, raced, places, again=False)
+            why = problem_of(collection, problem)
+            written.rejected.append(Rejection(places[body[ID]], why.field, why.reason))
+    if known_already:
+        written += await write(target, collection, known_already, places, again=False)
     return written
+
+
+async def _replaced(
+    target: AsyncCollection[Body],
+    collection: Collection,
+    body: Body,
+    old: Body,
+    number: int,
+    places: Mapping[str, int],
+) -> Written:
+    """Replace one document and keep what it was; compare anew where somebody else was faster."""
+    await keep(target, encode(old, collection.validator), number)
+    encoded = {**encode(body, collection.validator), VERSION: number + 1}
+    try:
+        result = await target.replace_one(at_version(body[ID], number), encoded)
+    except driver.WriteError as error:
+        why = problem_of(collection, {"code": error.code, **dict(error.details or {})})
+        return Written(rejected=[Rejection(places[body[ID]], why.field, why.reason)])
+    if result.matched_count:
+        return Written(replaced=1)
+    return await write(target, collection, [body], places)
 
 
 def _operation(
     body: Body, collection: Collection, *, is_new: bool
 ) -> InsertOne[Body] | ReplaceOne[Body]:
-    encoded = encode(body, collection.validator)
+    encoded = encode(body, collection.validator) if _has_longs(collection) else dict(body)
+    if collection.versioned:
+        encoded[VERSION] = 1
     if is_new:
         return InsertOne(encoded)
     return ReplaceOne({ID: {"$eq": body[ID]}}, encoded, upsert=True)
@@ -79,6 +121,12 @@ async def _run(
             raise driver.WriteConcernError(message, details=details) from error
         return details, details["writeErrors"]
     return dict(result.bulk_api_result), []
+
+
+@lru_cache
+def _has_longs(collection: Collection) -> bool:
+    """Whether the validator wants any number in a width of its own."""
+    return '"long"' in orjson.dumps(collection.validator).decode()
 
 
 def encode(body: Body, rule: Rule) -> Body:

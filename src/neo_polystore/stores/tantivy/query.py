@@ -13,7 +13,7 @@ from tantivy import FieldType, Index, Occur, Searcher
 
 from neo_polystore.errors import UnsupportedError, UsageError
 from neo_polystore.records.logs import LogEntry
-from neo_polystore.records.query import Filter, Query, check_field
+from neo_polystore.records.query import Filter, Query, alternatives, check_field
 from neo_polystore.stores.tantivy.days import Day
 from neo_polystore.stores.tantivy.schema import (
     TEXT_FIELDS,
@@ -58,6 +58,8 @@ class DayQuery:
     def condition(self, item: Filter) -> tantivy.Query:
         """One filter."""
         check_field(LogEntry, item.field)
+        if item.operator == "in":
+            return any_of([self.condition(each) for each in alternatives(LogEntry, item)])
         head, _, path = item.field.partition(".")
         if item.value is None:
             return self._present(head, path) if item.operator == "ne" else self._absent(head, path)
