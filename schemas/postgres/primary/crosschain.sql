@@ -72,11 +72,14 @@ ALTER TABLE ONLY crosschain.transactions
 GRANT USAGE ON SCHEMA crosschain TO neo_app;
 GRANT USAGE ON SCHEMA crosschain TO neo_backup;
 GRANT USAGE ON SCHEMA crosschain TO neo_readonly;
+GRANT USAGE ON SCHEMA crosschain TO neo_crosschain_user;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE crosschain.bridge_operations TO neo_app;
 GRANT SELECT ON TABLE crosschain.bridge_operations TO neo_backup;
 GRANT SELECT ON TABLE crosschain.bridge_operations TO neo_readonly;
+GRANT SELECT,INSERT,UPDATE ON TABLE crosschain.bridge_operations TO neo_crosschain_user;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE crosschain.transactions TO neo_app;
 GRANT SELECT ON TABLE crosschain.transactions TO neo_backup;
 GRANT SELECT ON TABLE crosschain.transactions TO neo_readonly;
+GRANT SELECT,INSERT,UPDATE ON TABLE crosschain.transactions TO neo_crosschain_user;

@@ -53,9 +53,12 @@ ALTER TABLE ONLY keymanagement.key_rotations
 
 GRANT USAGE ON SCHEMA keymanagement TO neo_app;
 GRANT USAGE ON SCHEMA keymanagement TO neo_backup;
+GRANT USAGE ON SCHEMA keymanagement TO neo_keymanagement_user;
 
 GRANT SELECT,INSERT ON TABLE keymanagement.key_rotations TO neo_app;
 GRANT SELECT ON TABLE keymanagement.key_rotations TO neo_backup;
+GRANT SELECT,INSERT ON TABLE keymanagement.key_rotations TO neo_keymanagement_user;
 
 GRANT SELECT,INSERT,UPDATE ON TABLE keymanagement.keys TO neo_app;
 GRANT SELECT ON TABLE keymanagement.keys TO neo_backup;
+GRANT SELECT,INSERT,UPDATE ON TABLE keymanagement.keys TO neo_keymanagement_user;

@@ -131,31 +131,37 @@ GRANT USAGE ON SCHEMA monitoring TO neo_relay;
 GRANT USAGE ON SCHEMA monitoring TO neo_auditor;
 GRANT USAGE ON SCHEMA monitoring TO neo_backup;
 GRANT USAGE ON SCHEMA monitoring TO neo_readonly;
+GRANT USAGE ON SCHEMA monitoring TO neo_monitoring_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE monitoring.alerts TO neo_app;
 GRANT SELECT ON TABLE monitoring.alerts TO neo_auditor;
 GRANT SELECT ON TABLE monitoring.alerts TO neo_backup;
 GRANT SELECT ON TABLE monitoring.alerts TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE monitoring.alerts TO neo_monitoring_user;
 
 GRANT SELECT ON TABLE monitoring.audit_logs TO neo_app;
 GRANT SELECT ON TABLE monitoring.audit_logs TO neo_auditor;
 GRANT SELECT ON TABLE monitoring.audit_logs TO neo_backup;
 GRANT SELECT ON TABLE monitoring.audit_logs TO neo_readonly;
+GRANT SELECT ON TABLE monitoring.audit_logs TO neo_monitoring_user;
 
 GRANT SELECT ON TABLE monitoring.database_performance TO neo_app;
 GRANT SELECT ON TABLE monitoring.database_performance TO neo_relay;
 GRANT SELECT ON TABLE monitoring.database_performance TO neo_auditor;
 GRANT SELECT ON TABLE monitoring.database_performance TO neo_backup;
 GRANT SELECT ON TABLE monitoring.database_performance TO neo_readonly;
+GRANT SELECT ON TABLE monitoring.database_performance TO neo_monitoring_user;
 
 GRANT SELECT ON TABLE monitoring.index_usage TO neo_app;
 GRANT SELECT ON TABLE monitoring.index_usage TO neo_relay;
 GRANT SELECT ON TABLE monitoring.index_usage TO neo_auditor;
 GRANT SELECT ON TABLE monitoring.index_usage TO neo_backup;
 GRANT SELECT ON TABLE monitoring.index_usage TO neo_readonly;
+GRANT SELECT ON TABLE monitoring.index_usage TO neo_monitoring_user;
 
 GRANT SELECT ON TABLE monitoring.table_usage TO neo_app;
 GRANT SELECT ON TABLE monitoring.table_usage TO neo_relay;
 GRANT SELECT ON TABLE monitoring.table_usage TO neo_auditor;
 GRANT SELECT ON TABLE monitoring.table_usage TO neo_backup;
 GRANT SELECT ON TABLE monitoring.table_usage TO neo_readonly;
+GRANT SELECT ON TABLE monitoring.table_usage TO neo_monitoring_user;

@@ -32,7 +32,9 @@ CREATE POLICY tenant_isolation ON notification.notifications USING ((tenant_id =
 GRANT USAGE ON SCHEMA notification TO neo_app;
 GRANT USAGE ON SCHEMA notification TO neo_backup;
 GRANT USAGE ON SCHEMA notification TO neo_readonly;
+GRANT USAGE ON SCHEMA notification TO neo_notification_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE notification.notifications TO neo_app;
 GRANT SELECT ON TABLE notification.notifications TO neo_backup;
 GRANT SELECT ON TABLE notification.notifications TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE notification.notifications TO neo_notification_user;

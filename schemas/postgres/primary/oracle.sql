@@ -79,15 +79,19 @@ ALTER TABLE ONLY oracle.responses
 GRANT USAGE ON SCHEMA oracle TO neo_app;
 GRANT USAGE ON SCHEMA oracle TO neo_backup;
 GRANT USAGE ON SCHEMA oracle TO neo_readonly;
+GRANT USAGE ON SCHEMA oracle TO neo_oracle_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE oracle.data_feeds TO neo_app;
 GRANT SELECT ON TABLE oracle.data_feeds TO neo_backup;
 GRANT SELECT ON TABLE oracle.data_feeds TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE oracle.data_feeds TO neo_oracle_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE oracle.requests TO neo_app;
 GRANT SELECT ON TABLE oracle.requests TO neo_backup;
 GRANT SELECT ON TABLE oracle.requests TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE oracle.requests TO neo_oracle_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE oracle.responses TO neo_app;
 GRANT SELECT ON TABLE oracle.responses TO neo_backup;
 GRANT SELECT ON TABLE oracle.responses TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE oracle.responses TO neo_oracle_user;

@@ -202,7 +202,11 @@ CREATE TABLE outbox.dead_letters (
     first_failed timestamp with time zone NOT NULL,
     last_failed timestamp with time zone NOT NULL,
     replayed_at timestamp with time zone,
-    replayed_as bigint
+    replayed_as bigint,
+    discarded_at timestamp with time zone,
+    discard_reason text,
+    CONSTRAINT dead_letters_discard_check CHECK (((discarded_at IS NULL) = (discard_reason IS NULL))),
+    CONSTRAINT dead_letters_settled_check CHECK (((replayed_at IS NULL) OR (discarded_at IS NULL)))
 );
 
 ALTER TABLE ONLY outbox.dead_letters FORCE ROW LEVEL SECURITY;
@@ -277,7 +281,7 @@ ALTER TABLE ONLY outbox.messages
 ALTER TABLE ONLY outbox.messages_default
     ADD CONSTRAINT messages_default_pkey PRIMARY KEY (topic, id);
 
-CREATE INDEX idx_dead_letters_open ON outbox.dead_letters USING btree (topic, id) WHERE (replayed_at IS NULL);
+CREATE INDEX idx_dead_letters_open ON outbox.dead_letters USING btree (topic, id) WHERE ((replayed_at IS NULL) AND (discarded_at IS NULL));
 
 ALTER INDEX outbox.messages_pkey ATTACH PARTITION outbox.messages_default_pkey;
 
@@ -292,6 +296,8 @@ ALTER TABLE outbox.messages_default ENABLE ROW LEVEL SECURITY;
 CREATE POLICY relay ON outbox.dead_letters TO neo_relay USING (true) WITH CHECK (true);
 
 CREATE POLICY relay ON outbox.messages FOR SELECT TO neo_owner, neo_relay USING (true);
+
+CREATE POLICY settled ON outbox.dead_letters AS RESTRICTIVE FOR DELETE TO neo_owner, neo_relay USING (((replayed_at IS NOT NULL) OR (discarded_at IS NOT NULL)));
 
 CREATE POLICY tenant_isolation ON outbox.dead_letters USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant'::text, true), ''::text))::uuid AS "nullif"))) WITH CHECK ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -317,7 +323,7 @@ GRANT ALL ON FUNCTION outbox.waiting(wanted_topic text, wanted_keys text[]) TO n
 GRANT SELECT,INSERT,UPDATE ON TABLE outbox.checkpoints TO neo_relay;
 GRANT SELECT ON TABLE outbox.checkpoints TO neo_backup;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE outbox.dead_letters TO neo_relay;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE outbox.dead_letters TO neo_relay;
 GRANT SELECT ON TABLE outbox.dead_letters TO neo_backup;
 
 GRANT SELECT ON SEQUENCE outbox.dead_letters_id_seq TO neo_backup;

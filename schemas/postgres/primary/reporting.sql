@@ -32,7 +32,9 @@ CREATE POLICY tenant_isolation ON reporting.reports USING ((tenant_id = ( SELECT
 GRANT USAGE ON SCHEMA reporting TO neo_app;
 GRANT USAGE ON SCHEMA reporting TO neo_backup;
 GRANT USAGE ON SCHEMA reporting TO neo_readonly;
+GRANT USAGE ON SCHEMA reporting TO neo_reporting_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reporting.reports TO neo_app;
 GRANT SELECT ON TABLE reporting.reports TO neo_backup;
 GRANT SELECT ON TABLE reporting.reports TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE reporting.reports TO neo_reporting_user;

@@ -60,7 +60,7 @@ GRANT SELECT,INSERT,UPDATE ON TABLE scheduler.jobs TO neo_relay;
 GRANT SELECT ON TABLE scheduler.jobs TO neo_backup;
 GRANT SELECT ON TABLE scheduler.jobs TO neo_readonly;
 
-GRANT SELECT,INSERT,UPDATE ON TABLE scheduler.runs TO neo_relay;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE scheduler.runs TO neo_relay;
 GRANT SELECT ON TABLE scheduler.runs TO neo_backup;
 GRANT SELECT ON TABLE scheduler.runs TO neo_readonly;
 

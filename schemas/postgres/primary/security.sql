@@ -35,9 +35,11 @@ CREATE POLICY tenant_isolation ON security.secrets USING ((tenant_id = ( SELECT 
 GRANT USAGE ON SCHEMA security TO neo_app;
 GRANT USAGE ON SCHEMA security TO neo_backup;
 GRANT USAGE ON SCHEMA security TO neo_readonly;
+GRANT USAGE ON SCHEMA security TO neo_security_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE security.secrets TO neo_app;
 GRANT SELECT ON TABLE security.secrets TO neo_backup;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE security.secrets TO neo_security_user;
 
 GRANT SELECT(id) ON TABLE security.secrets TO neo_readonly;
 

@@ -38,7 +38,9 @@ CREATE POLICY tenant_isolation ON storage.objects USING ((tenant_id = ( SELECT (
 GRANT USAGE ON SCHEMA storage TO neo_app;
 GRANT USAGE ON SCHEMA storage TO neo_backup;
 GRANT USAGE ON SCHEMA storage TO neo_readonly;
+GRANT USAGE ON SCHEMA storage TO neo_storage_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE storage.objects TO neo_app;
 GRANT SELECT ON TABLE storage.objects TO neo_backup;
 GRANT SELECT ON TABLE storage.objects TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE storage.objects TO neo_storage_user;

@@ -129,15 +129,19 @@ ALTER TABLE voting.voting_powers ENABLE ROW LEVEL SECURITY;
 GRANT USAGE ON SCHEMA voting TO neo_app;
 GRANT USAGE ON SCHEMA voting TO neo_backup;
 GRANT USAGE ON SCHEMA voting TO neo_readonly;
+GRANT USAGE ON SCHEMA voting TO neo_voting_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE voting.proposals TO neo_app;
 GRANT SELECT ON TABLE voting.proposals TO neo_backup;
 GRANT SELECT ON TABLE voting.proposals TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE voting.proposals TO neo_voting_user;
 
 GRANT SELECT,INSERT ON TABLE voting.votes TO neo_app;
 GRANT SELECT ON TABLE voting.votes TO neo_backup;
 GRANT SELECT ON TABLE voting.votes TO neo_readonly;
+GRANT SELECT,INSERT ON TABLE voting.votes TO neo_voting_user;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE voting.voting_powers TO neo_app;
 GRANT SELECT ON TABLE voting.voting_powers TO neo_backup;
 GRANT SELECT ON TABLE voting.voting_powers TO neo_readonly;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE voting.voting_powers TO neo_voting_user;

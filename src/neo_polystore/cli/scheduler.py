@@ -11,12 +11,14 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from neo_polystore.cli.outbox import relational
+from neo_polystore.cli.outbox import DryRun, relational, show_counts
 from neo_polystore.cli.output import JsonOption, console, print_json, run
+from neo_polystore.cli.text import printable
 from neo_polystore.ops.background import process_name
+from neo_polystore.ops.history import history
 from neo_polystore.ops.jobs import platform_jobs
 from neo_polystore.ops.scheduler import Run, Scheduler
-from neo_polystore.ports.scheduling import JobStatus
+from neo_polystore.ports.scheduling import JobStatus, PastRun
 
 app = typer.Typer(help="The platform's own jobs.", no_args_is_help=True)
 
@@ -57,6 +59,68 @@ def run_job(
         console.print(f"{job}: {done.outcome} {escape(detail)}".rstrip())
     if done.outcome != "done":
         raise typer.Exit(1)
+
+
+@app.command("history")
+def show_history(
+    job: Annotated[str | None, typer.Argument(help="The job's name; else of all jobs.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 20,
+    before: Annotated[
+        int | None, typer.Option(min=1, help="Older than the run with this id: the next page.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show runs on record, the newest first."""
+    found, following = run(_history(job, before, limit))
+    if as_json:
+        print_json({"runs": [asdict(each) for each in found], "next": following})
+        return
+    table = Table(title="Runs (times in UTC)", title_justify="left")
+    for heading in ("id", "job", "due", "started", "outcome", "seconds", "holder", "detail"):
+        table.add_column(heading, overflow="fold")
+    for each in found:
+        table.add_row(
+            str(each.id),
+            escape(printable(each.job)),
+            "by hand" if each.forced else _time(each.scheduled_for),
+            _time(each.started_at),
+            each.outcome,
+            "-" if each.seconds is None else f"{each.seconds:.1f}",
+            escape(printable(each.holder)),
+            escape(each.error or ("-" if each.result is None else str(each.result))),
+        )
+    console.print(table)
+    if following is not None:
+        console.print(f"older ones: --before {following}")
+
+
+@app.command()
+def prune(
+    days: Annotated[
+        int | None, typer.Option(min=0, help="Ended so many days ago; else NEO_SCHEDULER_RUN_DAYS.")
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Last runs of each job to keep; else NEO_SCHEDULER_RUNS_KEPT."),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Forget old runs; the last ones of each job stay, and its last success."""
+    found = run(_prune(days, keep, dry_run=dry_run))
+    show_counts(found, "job", "runs", dry_run=dry_run, as_json=as_json)
+
+
+async def _history(
+    job: str | None, before: int | None, limit: int
+) -> tuple[list[PastRun], int | None]:
+    async with relational() as store:
+        return await history(store.ledger, job, before=before, limit=limit)
+
+
+async def _prune(days: int | None, keep: int | None, *, dry_run: bool) -> dict[str, int]:
+    async with relational() as store:
+        return await store.upkeep.prune_runs(days=days, keep=keep, dry_run=dry_run)
 
 
 async def _status() -> Sequence[JobStatus]:

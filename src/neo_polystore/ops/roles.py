@@ -26,7 +26,7 @@ from neo_polystore.pgkit.role_setup import (
     lacking_databases,
     lacking_extensions,
 )
-from neo_polystore.pgkit.roles import APPLICATION, OWNER, RELAY
+from neo_polystore.pgkit.roles import APPLICATION, OWNER, RELAY, SERVICES
 from neo_polystore.settings import Settings
 
 Connection = Any  # asyncpg's is generic only in its stubs
@@ -40,6 +40,12 @@ FROM pg_roles u JOIN pg_roles g ON g.oid <> u.oid AND pg_has_role(u.oid, g.oid, 
 WHERE u.rolname = ANY($1) AND NOT u.rolsuper
     AND (g.rolsuper OR g.rolbypassrls OR g.rolname = ANY($2))
 ORDER BY 1, 2
+"""
+
+_MEMBERSHIPS = """
+SELECT u.rolname AS member, g.rolname AS granted FROM pg_auth_members m
+JOIN pg_roles u ON u.oid = m.member JOIN pg_roles g ON g.oid = m.roleid
+WHERE u.rolname = ANY($1) ORDER BY 1, 2
 """
 
 
@@ -153,10 +159,11 @@ async def _extensions(url: str, database: str) -> tuple[list[Step], list[Step]]:
 
 
 async def _excess(connection: Connection, settings: Settings) -> list[Step]:
-    """What must be taken from the roles that serve."""
+    """What must be taken from the roles that serve, and from the users of single services."""
     serving = [settings.postgres_user, settings.postgres_relay, APPLICATION, RELAY]
     owners = [settings.postgres_owner, OWNER]
     rows = await connection.fetch(_EXCESS, serving, owners)
+    rows += await connection.fetch(_MEMBERSHIPS, list(SERVICES.values()))
     found = [
         (row["member"], f"REVOKE {name(row['granted'])} FROM {name(row['member'])}") for row in rows
     ]

@@ -10,13 +10,14 @@ from typing import Any
 import asyncpg
 
 from neo_polystore.pgkit.database import Connection
-from neo_polystore.records.scope import Scope
+from neo_polystore.records.scope import NOBODY, Scope
 
 # CASE, because a condition of AND may be evaluated in any order; a NULL would unset the scope.
 _SET_SCOPE = """
 CASE WHEN $1::text IS NULL THEN false ELSE
     set_config('app.current_tenant', $1, true) IS NOT NULL
     AND set_config('app.current_service', $2::text, true) IS NOT NULL
+    AND set_config('app.current_user', $3::text, true) IS NOT NULL
 END
 """
 
@@ -44,7 +45,7 @@ class ArrayStatement:
         the statement looks at any table. So the statement is executed twice, sent together as
         one transaction: over nothing, setting the scope, and then over the values.
         """
-        if scope.tenant is None and scope.service is None:
+        if scope == NOBODY:
             if len(values[0]) == 1:
                 return await connection.fetch(self.single, *[column[0] for column in values])
             return await connection.fetch(self.plain, *values)
@@ -52,8 +53,8 @@ class ArrayStatement:
         rows: list[asyncpg.Record] = await connection.fetchmany(
             self.scoped,
             [
-                (str(scope.tenant or ""), scope.service or "", *nothing),
-                (None, None, *values),
+                (str(scope.tenant or ""), scope.service or "", scope.user or "", *nothing),
+                (None, None, None, *values),
             ],
         )
         return rows[1:]  # the first says that the scope is set
@@ -74,9 +75,9 @@ class ArrayStatement:
 
     @cached_property
     def scoped(self) -> str:
-        """The statement with tenant and service as its first parameters."""
+        """The statement with tenant, service and user as its first parameters."""
         nothing = ", NULL" * (self.width - 1)
-        body = self.sql.replace("{incoming}", self._incoming(first=3))
+        body = self.sql.replace("{incoming}", self._incoming(first=4))
         return f"{body} UNION ALL SELECT 0{nothing} WHERE {_SET_SCOPE}"
 
     def _incoming(self, *, first: int) -> str:

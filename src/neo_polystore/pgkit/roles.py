@@ -37,6 +37,25 @@ class Role:
         }
 
 
+SERVICES = {
+    service: f"neo_{service}_user"
+    for service in (
+        "storage",
+        "keymanagement",
+        "security",
+        "oracle",
+        "smartcontracts",
+        "crosschain",
+        "notification",
+        "automation",
+        "voting",
+        "monitoring",
+        "analytics",
+        "reporting",
+    )
+}
+"""The user of each service: it sees its own schema only, see `core.grant_services()`."""
+
 ROLES: tuple[Role, ...] = (
     Role(OWNER, member_of="pg_monitor"),
     Role(APPLICATION),
@@ -52,6 +71,7 @@ ROLES: tuple[Role, ...] = (
     # the names that the specifications give the application
     Role("neo_user", member_of=APPLICATION),
     Role("neoservice_app", member_of=APPLICATION),
+    *(Role(name) for name in SERVICES.values()),
 )
 """In the order in which they can be made: groups before their members.
 

@@ -13,7 +13,7 @@ from neo_polystore.pgkit.migrations import migrate, revisions
 from neo_polystore.pgkit.rollback import rollback
 from neo_polystore.ports.store import Cleared, MigrationReport, Script, Validation
 
-_SCHEMA = re.compile(r"CREATE SCHEMA (\w+)")
+_SCHEMA = re.compile(r"CREATE TABLE (\w+)\.\w+ ")  # one without tables may be another's home
 _TABLE = re.compile(r"CREATE TABLE (\w+) \(")
 
 

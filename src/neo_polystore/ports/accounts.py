@@ -63,7 +63,11 @@ class Roles(Protocol):
 
 
 class Sessions(Protocol):
-    """Logins of the scope's tenant. Tokens are random and stored as SHA-256 hashes only."""
+    """Logins of the scope's tenant. Tokens are random and stored as SHA-256 hashes only.
+
+    A token names its session and a group of users in clear (`records.accounts.named_in`), which
+    says where a cache keeps the session and proves nothing.
+    """
 
     async def open(
         self,

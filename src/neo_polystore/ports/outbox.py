@@ -63,9 +63,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A message that was given up, kept until somebody replays it (and afterwards, for the record).
+    """A message that was given up, kept until somebody replays or discards it.
 
-    `replayed_as` is the id of the message that a replay published.
+    Afterwards it stays for the record, until it is pruned. `replayed_as` is the id of the message
+    that a replay published, `discard_reason` what was said when it was discarded.
     """
 
     id: int
@@ -76,12 +77,14 @@ class DeadLetter:
     last_failed: datetime
     replayed_at: datetime | None = None
     replayed_as: int | None = None
+    discarded_at: datetime | None = None
+    discard_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TopicStatus:
     """How a topic stands. `depth` counts what waits, `lag` is the age of its oldest in seconds;
-    `dead` counts dead letters that nobody has replayed."""
+    `dead` counts dead letters that nobody has replayed or discarded."""
 
     topic: str
     position: int
@@ -160,16 +163,26 @@ class OutboxAdmin(Protocol):
         *,
         topic: str | None = None,
         ids: Sequence[int] | None = None,
-        replayed: bool = False,
+        settled: bool = False,
+        after: int = 0,
         limit: int = 100,
     ) -> list[DeadLetter]:
-        """Dead letters, oldest first; those that were `replayed` only when asked for."""
+        """Dead letters with ids above `after`, oldest first.
+
+        Those that are `settled` (replayed or discarded) only when asked for.
+        """
 
     async def replay(self, ids: Sequence[int] | None = None) -> int:
         """Publish dead letters again, each for its own tenant; None: all of them. How many.
 
         A replayed message stands behind everything published under its key so far. It keeps its
-        idempotency key. What was replayed already is not replayed again.
+        idempotency key. What was replayed or discarded already is not replayed again.
+        """
+
+    async def discard(self, ids: Sequence[int], *, reason: str) -> int:
+        """Give dead letters up for good, and say why; how many.
+
+        What was replayed or discarded already stays as it is.
         """
 
 

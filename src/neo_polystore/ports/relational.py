@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
+from neo_polystore.ports.audit import Chains
 from neo_polystore.ports.outbox import Feed, Outbox, OutboxAdmin
 from neo_polystore.ports.scheduling import Ledger, Upkeep
 from neo_polystore.records.base import Record
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
+from neo_polystore.records.scope import Scope
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M")
@@ -103,6 +106,14 @@ class UnitOfWork(Protocol):
     work as it was before that write, and the work may go on.
     """
 
+    @property
+    def scope(self) -> Scope:
+        """On whose behalf this is."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its block has not ended yet."""
+
     def repository(self, model: type[R]) -> Repository[R]:
         """The records of one model within this transaction; UsageError for a foreign model."""
 
@@ -129,6 +140,26 @@ class UnitOfWork(Protocol):
         """Undo what came after the savepoint of this name, which stays set."""
 
 
+_current: ContextVar[UnitOfWork | None] = ContextVar("current_work", default=None)
+
+
+def current_work() -> UnitOfWork | None:
+    """The innermost unit of work in whose block the caller runs; None outside of any."""
+    work = _current.get()
+    return work if work is not None and work.is_open else None
+
+
+@contextmanager
+def working(work: UnitOfWork) -> Iterator[None]:
+    """Make `work` the current one for the block."""
+    outer = _current.get()
+    _current.set(work)
+    try:
+        yield
+    finally:
+        _current.set(outer)
+
+
 class Relational(Protocol):
     """A store with the feature `unit-of-work`."""
 
@@ -137,11 +168,14 @@ class Relational(Protocol):
         *,
         tenant: UUID | None = None,
         service: str | None = None,
+        user: str | None = None,
         isolation: Isolation | None = None,
     ) -> AbstractAsyncContextManager[UnitOfWork]:
         """One transaction on behalf of a tenant and service; commits at the end of the block.
 
-        It is READ COMMITTED where no isolation is named. Raises ConflictError where it lost
+        `user` (an id, as text) is who does it: the actor in the log of changed rows, where
+        without one the database's login stands. It is READ COMMITTED where no isolation is
+        named. Raises ConflictError where it lost
         against a concurrent one and would have to be run again.
         """
 
@@ -152,6 +186,7 @@ class Relational(Protocol):
         *,
         tenant: UUID | None = None,
         service: str | None = None,
+        user: str | None = None,
         isolation: Isolation | None = None,
     ) -> T:
         """The result of `work`, committed.
@@ -173,6 +208,10 @@ class Operational(Protocol):
     @property
     def outbox(self) -> Outbox:
         """Publishing messages outside of a unit of work."""
+
+    @property
+    def chains(self) -> Chains:
+        """The chains of the audit trail."""
 
     @property
     def feed(self) -> Feed:

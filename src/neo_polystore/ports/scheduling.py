@@ -28,7 +28,11 @@ class Firing:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """A job and its last run. `holder` is who runs it now."""
+    """A job and its last run. `holder` is who runs it now.
+
+    `ended_seconds` is how long the last run took that has ended, `last_success` when one last
+    ended well.
+    """
 
     name: str
     cron: str
@@ -39,6 +43,42 @@ class JobStatus:
     last_seconds: float | None
     last_error: str | None
     last_result: Any
+    ended_seconds: float | None = None
+    last_success: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PastRun:
+    """One run on record. `finished_at` and `seconds` are None while it lasts, `seconds` also
+    where its process was not heard of any more."""
+
+    id: int
+    job: str
+    holder: str
+    scheduled_for: datetime
+    forced: bool
+    started_at: datetime
+    finished_at: datetime | None
+    seconds: float | None
+    outcome: Outcome
+    result: Any
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedYear:
+    """A year of transactions and what became of it.
+
+    `state` is `absent` (there is no partition of that year), `attached` or `detached` (a dry run;
+    detached: an earlier run was interrupted), or `dropped`. `transactions` and `bytes` are the
+    year's, `keys` the rows that went from `blockchain.transaction_keys`.
+    """
+
+    year: int
+    state: Literal["absent", "attached", "detached", "dropped"]
+    transactions: int
+    bytes: int
+    keys: int = 0
 
 
 class Ledger(Protocol):
@@ -83,6 +123,11 @@ class Ledger(Protocol):
     async def status(self) -> Sequence[JobStatus]:
         """Every job, by name."""
 
+    async def history(
+        self, job: str | None = None, *, before: int | None = None, limit: int = 100
+    ) -> list[PastRun]:
+        """Runs, the newest first; of one job where it is named, older than the run `before`."""
+
 
 class Upkeep(Protocol):
     """What the relational database needs done regularly; safe at any time, from any process."""
@@ -92,3 +137,31 @@ class Upkeep(Protocol):
 
     async def outbox_partitions(self, *, ahead: int = 16) -> dict[str, str]:
         """Make partitions ahead and drop delivered ones; what was done, by partition."""
+
+    async def expired_data(self) -> dict[str, int]:
+        """Delete sessions, sealed items and attestations that have expired; how many, by kind."""
+
+    async def prune_runs(
+        self, *, days: int | None = None, keep: int | None = None, dry_run: bool = False
+    ) -> dict[str, int]:
+        """Forget runs that ended over `days` ago; how many, by job.
+
+        The last `keep` runs of every job stay, and the last one that ended well, and what is
+        running. Without numbers the settings' hold.
+        """
+
+    async def prune_dead_letters(
+        self, *, days: int | None = None, dry_run: bool = False
+    ) -> dict[str, int]:
+        """Forget dead letters that were replayed or discarded over `days` ago; how many, by topic.
+
+        One that nobody has dealt with stays, however old it is.
+        """
+
+    async def drop_transactions(self, year: int, *, dry_run: bool = False) -> DroppedYear:
+        """Drop a past year's transactions and their keys.
+
+        They are gone for everybody at once; keys and space go a portion at a time. A run that was
+        interrupted is completed by the next. Raises UsageError for a year that is not past, and
+        UnavailableError where somebody holds the table for too long.
+        """

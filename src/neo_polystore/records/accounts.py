@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Annotated, ClassVar, Literal
@@ -13,6 +15,7 @@ from neo_polystore.ids import uuid7
 from neo_polystore.records.base import Record, Text, Text50, Text100, Text255, Utc
 
 Tier = Literal["free", "basic", "pro", "enterprise"]
+_NAME = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{8}")
 UserStatus = Literal["active", "inactive", "locked", "suspended"]
 Email = Annotated[
     Text, StringConstraints(max_length=255, to_lower=True, pattern=r"^[^@\s]+@[^@\s]+$")
@@ -104,6 +107,27 @@ class Session(Record):
     def key(self) -> str:
         """The session's id, which opens nothing."""
         return str(self.id)
+
+
+def session_name(session: UUID, user: UUID) -> str:
+    """How a session is named in its tokens: its id, and a part of the hash of its user's."""
+    return f"{session.hex}.{user_group(user)}"
+
+
+def user_group(user: UUID) -> str:
+    """What the sessions of a user have in common with each other, and with few other users'."""
+    return hashlib.sha256(user.bytes).hexdigest()[:8]
+
+
+def named_in(token: str) -> tuple[UUID, str] | None:
+    """The session and user group that a token claims to be of; None where it claims nothing.
+
+    Proves nothing: whoever has the token's hash decides.
+    """
+    parts = token.split(".")
+    if len(parts) != 4 or not _NAME.fullmatch(f"{parts[1]}.{parts[2]}"):
+        return None
+    return UUID(hex=parts[1]), parts[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ HARMLESS = {
     ("core.configurations", "is_secret"),
 }
 SILENT = {
+    "audit.chain_heads",
+    "audit.chain_links",
     "auth.sessions",
     "blockchain.transaction_keys",
     "blockchain.transactions",

@@ -313,3 +313,26 @@ async def test_the_other_engines_on_postgresql_go_through_it_too(
         assert (await store.health()).status in ("healthy", "degraded")
     finally:
         await store.close()
+
+
+async def test_the_user_of_a_unit_of_work_is_the_actor_and_is_not_carried_on(
+    pooled: PostgresStore,
+) -> None:
+    made: dict[str, UUID] = {}
+
+    async def add(who: str | None) -> None:
+        user = User(email=f"{uuid4().hex}@example.org", username=uuid4().hex)
+        made[who or "neo_app"] = user.id
+        async with pooled.unit_of_work(tenant=SYSTEM_TENANT, user=who) as uow:
+            await uow.repository(User).add(user)
+
+    for _ in range(10):
+        await asyncio.gather(*(add(who) for who in (*map(str, range(20)), None)))
+        async with pooled._database.transaction("test", SYSTEM) as connection:
+            rows = await connection.fetch(
+                "SELECT record_id, actor FROM monitoring.audit_logs WHERE record_id = ANY($1)",
+                [str(found) for found in made.values()],
+            )
+        assert {row["record_id"]: row["actor"] for row in rows} == {
+            str(found): who for who, found in made.items()
+        }

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asyncpg
 import pytest
+import pytest_asyncio
 
 from neo_polystore.errors import PolystoreError, UnavailableError
 from neo_polystore.pgkit import schema_text
 from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.pgkit.drift import DUMPED_BY
 from neo_polystore.stores.postgres.store import PostgresStore
 from tests.conftest import MakeDatabase
 from tests.stores.postgres.catalog import SCHEMAS
@@ -21,6 +24,18 @@ async def built(make_database: MakeDatabase) -> dict[str, dict[str, str]]:
     return await schemas(make_database)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def same_version(make_database: MakeDatabase) -> None:
+    """Skips on a server of another version than the files are of."""
+    config = await make_database("version")
+    connection = await asyncpg.connect(**config.connect_arguments())
+    version = connection.get_server_version().major
+    await connection.close()
+    if version != DUMPED_BY:
+        pytest.skip(f"PostgreSQL {version} shows the same schema otherwise than {DUMPED_BY}")
+
+
+@pytest.mark.usefixtures("same_version")
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
 def test_the_files_are_what_the_migrations_build(
     environment: str, built: dict[str, dict[str, str]]
@@ -70,3 +85,16 @@ async def test_a_database_that_is_not_there_is_our_error(postgres: PostgresStore
     config: PgConfig = postgres.config.model_copy(update={"database": "nowhere"})
     with pytest.raises(UnavailableError, match="nowhere"):
         await schema_text.dump(config, pg_dump=pg_dump())
+
+
+def test_what_a_server_notes_on_columns_for_itself_is_left_out() -> None:
+    head = "--\n-- Name: t; Type: TABLE; Schema: s; Owner: -\n--\n\n"
+    table = "CREATE TABLE s.t (\n    a integer,\n    b integer\n);\n"
+    noted = "".join(
+        f"ALTER TABLE ONLY s.t ALTER COLUMN {column} SET (pg_attver=30260032);\n"
+        for column in ("a", '"b"')
+    )
+    chosen = "ALTER TABLE ONLY s.t ALTER COLUMN a SET (n_distinct=5);\n"
+    assert schema_text.split(f"{head}{table}{noted}\n\n{chosen}\n\n") == schema_text.split(
+        f"{head}{table}\n\n{chosen}\n\n"
+    )

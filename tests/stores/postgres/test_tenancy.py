@@ -196,7 +196,7 @@ def _value(column: asyncpg.Record, tenant: UUID) -> str:
         case "jsonb" | "json":
             return "'{}'"
         case "bytea":
-            return r"'\x01'"
+            return "decode(repeat('01', 32), 'hex')"
         case "inet":
             return "'::1'"
         case "boolean":

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import asyncpg
 
+from neo_polystore.activity import Activity
 from neo_polystore.pgkit.database import Connection, Database, PgConfig
 from neo_polystore.pgkit.health import probe, with_facts
 from neo_polystore.pgkit.migrations import migrate
@@ -16,6 +17,7 @@ from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.stores.event_store.events import EventStreams
 
 STALL_SECONDS = 10.0
+HOME = "primary"
 
 _HORIZON = """
 SELECT horizon, pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
@@ -31,7 +33,7 @@ LEFT JOIN pg_stat_activity USING (pid)
 
 
 class EventStore(Versioned):
-    """Database `event_store` (its tables in the connection's own schema)."""
+    """Database `event_store`, or the schema `eventsourcing` of the relational database."""
 
     name: ClassVar[str] = "event_store"
     environment: ClassVar[str] = "event_store"
@@ -60,8 +62,20 @@ class EventStore(Versioned):
         """
         return await probe(self.database, _horizon)
 
+    @property
+    def activity(self) -> Activity:
+        """What its one database was asked."""
+        return self.database.activity
+
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
-        """Run the revisions of `migrations/event_store` as the owner."""
+        """Run the revisions of `migrations/event_store` as the owner.
+
+        In the relational store's database first those of `migrations/primary`, which make the
+        schema that this one lives in.
+        """
+        if self.config.namespace and not dry_run:
+            home = self.config.model_copy(update={"namespace": None})
+            await migrate(home, environment=HOME, store=self.name)
         return await migrate(
             self.config, environment=self.environment, store=self.name, dry_run=dry_run
         )

@@ -15,7 +15,6 @@ from neo_polystore.pgkit.select import Column, Selection
 from neo_polystore.ports.accounts import Accounts
 from neo_polystore.records.accounts import Tenant, User
 from neo_polystore.records.results import Written
-from neo_polystore.records.scope import Scope
 from neo_polystore.stores.postgres import passwords
 from neo_polystore.stores.postgres.base import TENANT, PgRecords
 from neo_polystore.stores.postgres.logins import Logins
@@ -125,7 +124,7 @@ class PgAccounts(PgRecords[User]):
 
     async def create_tenant(self, tenant: Tenant) -> None:
         """Store a new tenant, acting as that tenant. Raises ConflictError; see the port."""
-        scope = Scope(tenant=tenant.id, service=self.scope.service)
+        scope = replace(self.scope, tenant=tenant.id)
         written = await PgTenants(self.database, scope).write([tenant])
         if written.new == 0:
             what = written.rejected[0].field if written.rejected else "id"

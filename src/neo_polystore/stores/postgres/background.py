@@ -21,7 +21,7 @@ class Background(Database):
             await super().connect()
 
     @asynccontextmanager
-    async def acquire(self, operation: str) -> AsyncIterator[Connection]:
+    async def taken(self, operation: str) -> AsyncIterator[Connection]:
         await self.connect()
-        async with super().acquire(operation) as connection:
+        async with super().taken(operation) as connection:
             yield connection

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from time import perf_counter
 from typing import Any, TypeVar
 
 from neo_polystore.errors import UsageError
@@ -19,7 +20,7 @@ class Bound(Database):
     """What the ports of a unit of work take for their database."""
 
     def __init__(self, database: Database, connection: Connection, scope: Scope):
-        super().__init__(database.config, store=database.store)
+        super().__init__(database.config, store=database.store, recorder=database.recorder)
         self.scope = scope
         self._connection: Connection | None = connection
         self._holder: asyncio.Task[Any] | None = None
@@ -58,10 +59,12 @@ class Bound(Database):
         with self.turn(operation):
             self._calls += 1
             self._quiet.clear()
+            started = perf_counter()
             try:
                 async with self.translated(operation):
                     yield self._connection
             finally:
+                self.recorder.statements[operation].add(perf_counter() - started)
                 self._calls -= 1
                 if not self._calls:
                     self._quiet.set()

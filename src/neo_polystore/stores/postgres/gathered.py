@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Hashable, Sequence
+from time import perf_counter
 from typing import Any
 
 import asyncpg
 
+from neo_polystore.activity import Connections
 from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.pgkit.database import Database
-from neo_polystore.pgkit.errors import DRIVER_ERRORS, translate
+from neo_polystore.pgkit.errors import DRIVER_ERRORS
 from neo_polystore.pgkit.lines import Lines
 from neo_polystore.records.results import Written
 from neo_polystore.records.scope import Scope
@@ -52,10 +54,14 @@ class Gathered:
         self._patience = patience
         self._writers = Lines(database)
         self._readers = Lines(database)
+        self._open = False
         self.open()
 
     def open(self) -> None:
-        """Take calls (again, after `close`)."""
+        """Take calls (again, after `close`). Harmless when it is open."""
+        if self._open:
+            return
+        self._open = True
         config = self._database.config
         self._writes: Coalescer[WriteCall, Written] = Coalescer(
             self._send_writes,
@@ -77,6 +83,7 @@ class Gathered:
 
     async def close(self) -> None:
         """Take no more calls, finish those that were taken, close the connections."""
+        self._open = False
         await self._writes.close()
         await self._reads.close()
         await self._writers.close()
@@ -86,6 +93,11 @@ class Gathered:
     def counts(self) -> dict[str, Counts]:
         """What was gathered since `open`."""
         return {"writes": self._writes.counts, "reads": self._reads.counts}
+
+    @property
+    def connections(self) -> dict[str, Connections]:
+        """The lines, now."""
+        return {"writers": self._writers.connections, "readers": self._readers.connections}
 
     async def write(self, spec: Merge[Any], scope: Scope, records: Sequence[Any]) -> Written:
         """Store records as `merge` does; UnavailableError where too many calls are waiting."""
@@ -105,23 +117,27 @@ class Gathered:
         operation = f"{calls[0].spec.name}.write"
         try:
             connection = await self._writers.take()
+            started = perf_counter()
             try:
                 return await answer_writes(self._database, connection, calls)
             finally:
                 self._writers.give(connection)
+                self._database.recorder.statements[operation].add(perf_counter() - started)
         except DRIVER_ERRORS as error:
-            raise translate(error, store=self._database.store, operation=operation) from error
+            raise self._database.failure(error, operation) from error
 
     async def _send_reads(self, wanted: list[Wanted]) -> Sequence[asyncpg.Record | None]:
         operation = f"{wanted[0].lookup.name}.get"
         try:
             connection = await self._readers.take()
+            started = perf_counter()
             try:
                 return await answer_reads(connection, wanted)
             finally:
                 self._readers.give(connection)
+                self._database.recorder.statements[operation].add(perf_counter() - started)
         except DRIVER_ERRORS as error:
-            raise translate(error, store=self._database.store, operation=operation) from error
+            raise self._database.failure(error, operation) from error
 
 
 def _weight(call: WriteCall) -> int:

@@ -9,7 +9,6 @@ import asyncpg
 
 from neo_polystore.errors import PolystoreError
 from neo_polystore.pgkit.database import Connection, Database
-from neo_polystore.pgkit.errors import translate
 from neo_polystore.records.results import Rejection, Written
 from neo_polystore.records.scope import Scope
 from neo_polystore.stores.postgres.merge_spec import Merge, Refusal, Row
@@ -24,9 +23,9 @@ class WriteCall:
 
     def __init__(self, spec: Merge[Any], scope: Scope, records: Sequence[Any]):
         self.spec = spec
-        self.scope = scope
+        self.scope = scope if spec.audited else scope.anonymous
         self.records = records
-        self.group: Hashable = (spec.name, scope)
+        self.group: Hashable = (spec.name, self.scope)
         self.weight = sum(map(spec.weigh, records))
         self.keys: list[str] = [record.key for record in records]
         self.rows: list[Row | Refusal] = []
@@ -134,7 +133,7 @@ class Batch:
 
 def translated_for(database: Database, call: WriteCall, error: Exception) -> PolystoreError:
     """The error of a statement that this call was in."""
-    return translate(error, store=database.store, operation=f"{call.spec.name}.write")
+    return database.failure(error, f"{call.spec.name}.write")
 
 
 def _second(outcome: str | Refusal) -> str | Refusal:

@@ -61,9 +61,9 @@ class Wanted:
 
     def __init__(self, lookup: Lookup, scope: Scope, identity: tuple[Any, ...]):
         self.lookup = lookup
-        self.scope = scope
+        self.scope = scope.anonymous
         self.identity = identity
-        self.group: Hashable = (lookup, scope)
+        self.group: Hashable = (lookup, self.scope)
 
 
 async def answer_reads(

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from neo_polystore.pgkit.database import Database
-from neo_polystore.ports.scheduling import Firing, JobStatus, Ledger, Outcome
+from neo_polystore.ports.scheduling import Firing, JobStatus, Ledger, Outcome, PastRun
 
 # A rule that stays keeps its due time, so that what was missed while nobody ran is not forgotten.
 REGISTER = """
@@ -61,11 +61,25 @@ WHERE job = $1 AND token = $2
 STATUS = """
 SELECT j.name, j.cron, j.next_run, CASE WHEN j.lease_until > clock_timestamp() THEN j.holder END
     AS holder, r.started_at AS last_run, r.outcome AS last_outcome, r.seconds AS last_seconds,
-    r.error AS last_error, r.result AS last_result
+    r.error AS last_error, r.result AS last_result, e.seconds AS ended_seconds,
+    d.finished_at AS last_success
 FROM scheduler.jobs j LEFT JOIN LATERAL (
     SELECT * FROM scheduler.runs r WHERE r.job = j.name ORDER BY r.id DESC LIMIT 1
-) AS r ON true
+) AS r ON true LEFT JOIN LATERAL (
+    SELECT seconds FROM scheduler.runs r WHERE r.job = j.name AND r.seconds IS NOT NULL
+    ORDER BY r.id DESC LIMIT 1
+) AS e ON true LEFT JOIN LATERAL (
+    SELECT finished_at FROM scheduler.runs r WHERE r.job = j.name AND r.outcome = 'done'
+    ORDER BY r.id DESC LIMIT 1
+) AS d ON true
 ORDER BY j.name
+"""
+
+HISTORY = """
+SELECT id, job, holder, scheduled_for, forced, started_at, finished_at, seconds, outcome, result,
+    error
+FROM scheduler.runs
+WHERE ($1::text IS NULL OR job = $1) AND ($2::bigint IS NULL OR id < $2) ORDER BY id DESC LIMIT $3
 """
 
 
@@ -137,6 +151,14 @@ class PgLedger:
         async with self._database.acquire("scheduler.status") as connection:
             rows = await connection.fetch(STATUS)
         return [JobStatus(**dict(row)) for row in rows]
+
+    async def history(
+        self, job: str | None = None, *, before: int | None = None, limit: int = 100
+    ) -> list[PastRun]:
+        """By id: runs of a job begin in that order."""
+        async with self._database.acquire("scheduler.history") as connection:
+            rows = await connection.fetch(HISTORY, job, before, limit)
+        return [PastRun(**dict(row)) for row in rows]
 
 
 _: type[Ledger] = PgLedger

@@ -41,6 +41,7 @@ class Merge(Generic[R]):
     type) as `row` fills them, and answers (index, outcome) for each: `new`, `existing`,
     `replaced`, a name in `refusals`, or `unseen` where a row that this snapshot does not show was
     in the way.
+    `audited`: the log of changed rows says whose they are, so users do not share a statement.
     `constraints` says what a violated constraint means. `weigh` is 1 for an ordinary record,
     more for one that is large. `row` may raise RefusedError.
     """
@@ -52,6 +53,7 @@ class Merge(Generic[R]):
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     constraints: Mapping[str, Refusal] = field(default_factory=dict)
     weigh: Callable[[R], int] = lambda record: 1
+    audited: bool = True
 
     @cached_property
     def inline(self) -> ArrayStatement:

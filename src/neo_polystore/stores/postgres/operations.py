@@ -6,9 +6,9 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import TypeVar
 
+from neo_polystore.activity import ByName, OperationCounts
 from neo_polystore.errors import UsageError
 from neo_polystore.pgkit.database import Database
 from neo_polystore.pgkit.errors import SerializationError
@@ -23,22 +23,12 @@ _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[a-z][a-z0-9_.]{0,99}")
 
 
-@dataclass(slots=True)
-class OperationCounts:
-    """What became of the operations of one name; `retries` are runs beyond each one's first."""
-
-    committed: int = 0
-    failed: int = 0
-    retries: int = 0
-    seconds: float = 0.0
-
-
 class Operations:
     """The named operations of one store."""
 
     def __init__(self, database: Database):
         self._database = database
-        self._counts: dict[str, OperationCounts] = {}
+        self._counts: ByName[OperationCounts] = ByName(OperationCounts)
 
     @property
     def counts(self) -> Mapping[str, OperationCounts]:
@@ -57,11 +47,11 @@ class Operations:
         # names become labels of metrics: they are the code's own, never data
         if not _NAME.fullmatch(name):
             raise UsageError(f"an operation's name is lower-case words with dots, not {name!r}")
-        counts = self._counts.setdefault(name, OperationCounts())
+        counts = self._counts[name]
         fields = {"operation": name, "tenant": str(scope.tenant or ""), "service": scope.service}
 
         async def attempt() -> T:
-            async with unit_of_work(self._database, scope, isolation=isolation) as uow:
+            async with unit_of_work(self._database, scope, isolation=isolation, name=name) as uow:
                 return await work(uow)
 
         def lost(number: int, error: SerializationError) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import asyncpg
 
+from neo_polystore.errors import FieldProblem, ValidationError
 from neo_polystore.pgkit.database import Connection, Database, apply_scope
 from neo_polystore.ports.outbox import DeadLetter, Draft, OutboxAdmin, OutboxStatus, TopicStatus
 from neo_polystore.stores.postgres.outbox import Prepared, publish
@@ -18,7 +19,7 @@ SELECT e.topic, coalesce(c.position, 0) AS position, w.depth,
     coalesce(extract(epoch FROM clock_timestamp() - w.oldest), 0)::float8 AS lag,
     coalesce(c.delivered, 0) AS delivered,
     (SELECT count(*) FROM outbox.dead_letters d
-     WHERE d.topic = e.topic AND d.replayed_at IS NULL) AS dead,
+     WHERE d.topic = e.topic AND d.replayed_at IS NULL AND d.discarded_at IS NULL) AS dead,
     CASE WHEN c.lease_until > clock_timestamp() THEN c.holder END AS holder
 FROM every e LEFT JOIN outbox.checkpoints c USING (topic), LATERAL (
     SELECT count(*) AS depth, min(m.created_at) AS oldest FROM outbox.messages m
@@ -38,19 +39,26 @@ ORDER BY classid::bigint << 32 | objid::bigint LIMIT 1
 
 DEAD_LETTERS = """
 SELECT * FROM outbox.dead_letters
-WHERE ($1::text IS NULL OR topic = $1) AND ($2 OR replayed_at IS NULL)
-    AND ($3::bigint[] IS NULL OR id = ANY ($3))
-ORDER BY id LIMIT $4
+WHERE ($1::text IS NULL OR topic = $1)
+    AND ($2 OR replayed_at IS NULL AND discarded_at IS NULL)
+    AND ($3::bigint[] IS NULL OR id = ANY ($3)) AND id > $4
+ORDER BY id LIMIT $5
 """
 
 REPLAYABLE = """
 SELECT * FROM outbox.dead_letters
-WHERE replayed_at IS NULL AND ($1::bigint[] IS NULL OR id = ANY ($1)) AND id > $2
+WHERE replayed_at IS NULL AND discarded_at IS NULL
+    AND ($1::bigint[] IS NULL OR id = ANY ($1)) AND id > $2
 ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
 """
 
 REPLAYED = """
 UPDATE outbox.dead_letters SET replayed_at = clock_timestamp(), replayed_as = $2 WHERE id = $1
+"""
+
+DISCARD = """
+UPDATE outbox.dead_letters SET discarded_at = clock_timestamp(), discard_reason = $2
+WHERE id = ANY ($1::bigint[]) AND replayed_at IS NULL AND discarded_at IS NULL
 """
 
 
@@ -77,13 +85,14 @@ class PgOutboxAdmin:
         *,
         topic: str | None = None,
         ids: Sequence[int] | None = None,
-        replayed: bool = False,
+        settled: bool = False,
+        after: int = 0,
         limit: int = 100,
     ) -> list[DeadLetter]:
         """One statement."""
         chosen = None if ids is None else list(ids)
         async with self._database.acquire("outbox.dead_letters") as connection:
-            rows = await connection.fetch(DEAD_LETTERS, topic, replayed, chosen, limit)
+            rows = await connection.fetch(DEAD_LETTERS, topic, settled, chosen, after, limit)
         return [_dead_letter(row) for row in rows]
 
     async def replay(self, ids: Sequence[int] | None = None) -> int:
@@ -99,6 +108,14 @@ class PgOutboxAdmin:
                 return done
             done += len(rows)
             last = rows[-1]["id"]
+
+    async def discard(self, ids: Sequence[int], *, reason: str) -> int:
+        """One statement; ValidationError for a reason that is empty."""
+        if not reason.strip():
+            raise ValidationError([FieldProblem("reason", "is empty")], operation="outbox.discard")
+        async with self._database.acquire("outbox.discard") as connection:
+            status = await connection.execute(DISCARD, list(ids), reason)
+        return int(status.rpartition(" ")[2])
 
 
 async def _replay(connection: Connection, letter: DeadLetter) -> None:
@@ -123,6 +140,8 @@ def _dead_letter(row: asyncpg.Record) -> DeadLetter:
         last_failed=row["last_failed"],
         replayed_at=row["replayed_at"],
         replayed_as=row["replayed_as"],
+        discarded_at=row["discarded_at"],
+        discard_reason=row["discard_reason"],
     )
 
 

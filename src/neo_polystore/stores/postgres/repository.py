@@ -15,6 +15,7 @@ from neo_polystore.errors import (
     ValidationError,
 )
 from neo_polystore.records.base import Record
+from neo_polystore.records.paging import each
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.stores.postgres import bulk
@@ -52,13 +53,8 @@ class Repository(Generic[R]):
 
     async def each(self, query: Query) -> AsyncIterator[R]:
         """All records that satisfy the query, read in pages of its limit."""
-        while True:
-            page = await self._records.find(query)
-            for record in page.records:
-                yield record
-            if page.next is None:
-                return
-            query = replace(query, after=page.next)
+        async for record in each(self._records.find, query):
+            yield record
 
     async def project(self, query: Query, model: type[M]) -> Page[M]:
         """One page of the query in a model of the caller's; see `ports.relational`."""

@@ -19,7 +19,7 @@ from neo_polystore.errors import FieldProblem, NotFoundError, TenantRequiredErro
 from neo_polystore.ids import uuid7
 from neo_polystore.pgkit.database import Database
 from neo_polystore.ports.accounts import Sessions
-from neo_polystore.records.accounts import OpenSession, Session
+from neo_polystore.records.accounts import OpenSession, Session, named_in, session_name
 from neo_polystore.records.scope import Scope
 from neo_polystore.stores.postgres.base import TENANT
 from neo_polystore.stores.postgres.config import PostgresConfig
@@ -76,12 +76,14 @@ class PgSessions:
         """Begin a session."""
         if user_agent is not None and "\x00" in user_agent:
             raise ValidationError([FieldProblem("user_agent", "contains a NUL character")])
-        token, refresh = self._token("open"), self._token("open")
+        session = uuid7()
+        name = session_name(session, user)
+        token, refresh = self._token("open", name), self._token("open", name)
         row = await self._row(
             "open",
             _OPEN,
             user,
-            uuid7(),
+            session,
             _hash(token),
             _hash(refresh),
             ip_address,
@@ -96,7 +98,8 @@ class PgSessions:
 
     async def refresh(self, refresh_token: str) -> OpenSession:
         """In one statement, so that of two who come with the same token one is refused."""
-        token, refresh = self._token("refresh"), self._token("refresh")
+        name = ".".join(refresh_token.split(".")[1:3]) if named_in(refresh_token) else ""
+        token, refresh = self._token("refresh", name), self._token("refresh", name)
         row = await self._row(
             "refresh",
             _REFRESH,
@@ -138,8 +141,9 @@ class PgSessions:
             )
         return row
 
-    def _token(self, verb: str) -> str:
-        return f"{self._tenant(verb).hex}.{secrets.token_urlsafe(32)}"
+    def _token(self, verb: str, name: str) -> str:
+        parts = (self._tenant(verb).hex, name, secrets.token_urlsafe(32))
+        return ".".join(filter(None, parts))
 
     def _tenant(self, verb: str) -> UUID:
         if self._scope.tenant is None:

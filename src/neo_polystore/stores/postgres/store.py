@@ -10,6 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
+from neo_polystore.activity import Activity
 from neo_polystore.pgkit import migrations
 from neo_polystore.pgkit.database import Connection, Database, PgConfig, apply_scope
 from neo_polystore.pgkit.health import probe, with_facts
@@ -17,6 +18,7 @@ from neo_polystore.pgkit.versioned import Versioned
 from neo_polystore.ports.relational import Isolation
 from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.records.scope import SYSTEM, Scope
+from neo_polystore.stores.postgres.audit_chains import PgChains
 from neo_polystore.stores.postgres.background import Background
 from neo_polystore.stores.postgres.catalog import PORTS
 from neo_polystore.stores.postgres.gathered import Gathered
@@ -49,7 +51,7 @@ class PostgresStore(Versioned):
         self.config = config
         self._database = Database(config, store=self.name)
         self._gathered = Gathered(self._database)
-        self._background = Background(config, store=self.name)
+        self._background = Background(config, store=self.name, recorder=self._database.recorder)
         self._operations = Operations(self._database)
 
     async def connect(self) -> None:
@@ -81,7 +83,7 @@ class PostgresStore(Versioned):
             self.config, environment=ENVIRONMENT, store=self.name, dry_run=dry_run
         )
         if not dry_run:
-            await self._grant_readers()
+            await self._grant()
             if not report.applied:
                 await self._ensure_partitions()
         return report
@@ -110,10 +112,11 @@ class PostgresStore(Versioned):
         *,
         tenant: UUID | None = None,
         service: str | None = None,
+        user: str | None = None,
         isolation: Isolation | None = None,
     ) -> AbstractAsyncContextManager[UnitOfWork]:
         """One transaction on behalf of a tenant and service; commits at the end of the block."""
-        scope = Scope(tenant=tenant, service=service)
+        scope = Scope(tenant=tenant, service=service, user=user)
         return unit_of_work(self._database, scope, isolation=isolation)
 
     async def execute_in_transaction(
@@ -123,16 +126,22 @@ class PostgresStore(Versioned):
         *,
         tenant: UUID | None = None,
         service: str | None = None,
+        user: str | None = None,
         isolation: Isolation | None = None,
     ) -> T:
         """The result of a named unit of work, run again where it lost; see `ports.relational`."""
-        scope = Scope(tenant=tenant, service=service)
+        scope = Scope(tenant=tenant, service=service, user=user)
         return await self._operations.run(name, work, scope=scope, isolation=isolation)
 
     @property
     def outbox(self) -> PgOutbox:
         """Publishing messages outside of a unit of work."""
         return PgOutbox(self._database)
+
+    @property
+    def chains(self) -> PgChains:
+        """The chains of the audit trail."""
+        return PgChains(self._database)
 
     @property
     def feed(self) -> PgFeed:
@@ -154,6 +163,21 @@ class PostgresStore(Versioned):
         """The scheduler's books."""
         return PgLedger(self._background)
 
+    @property
+    def activity(self) -> Activity:
+        """What was done over the pool, gathered, and by background work."""
+        pools = {
+            "background": self._background.connections,
+            **self._gathered.connections,
+        }
+        activity = self._database.activity
+        return replace(
+            activity,
+            connections={**activity.connections, **pools},
+            gathered=self._gathered.counts,
+            operations=self._operations.counts,
+        )
+
     def _usage(self) -> dict[str, object]:
         usage = self._database.usage
         facts: dict[str, object] = {
@@ -166,11 +190,11 @@ class PostgresStore(Versioned):
         facts["operations"] = {n: asdict(c) for n, c in self._operations.counts.items()}
         return facts
 
-    async def _grant_readers(self) -> None:
+    async def _grant(self) -> None:
         async with self._database.translated("migrate"):
             connection = await asyncpg.connect(**self.config.connect_arguments(as_owner=True))
             try:
-                await connection.execute("SELECT core.grant_readers()")
+                await connection.execute("SELECT core.grant_readers(), core.grant_services()")
             finally:
                 await connection.close()
 

@@ -165,6 +165,7 @@ class PgTransactions(PgRecords[Transaction]):
         columns={"id": "uuid", **COLUMNS},
         sql=SQL,
         row=_row,
+        audited=False,
         refusals={"no network": NO_NETWORK},
         constraints={"transactions_network_id_fkey": NO_NETWORK},
         weigh=lambda transaction: 1 + len(transaction.input_data or "") // 4096,

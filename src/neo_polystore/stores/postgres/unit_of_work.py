@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from neo_polystore.errors import UsageError
 from neo_polystore.pgkit.database import Database
 from neo_polystore.ports.outbox import Draft
-from neo_polystore.ports.relational import Isolation
+from neo_polystore.ports.relational import Isolation, working
 from neo_polystore.records.base import Record
 from neo_polystore.records.payload import to_payload
 from neo_polystore.records.scope import Scope
@@ -35,6 +35,12 @@ class UnitOfWork:
     def __init__(self, database: Bound):
         self._database = database
         self._pending = Pending(database)
+        self._open = True
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its block has not ended yet."""
+        return self._open
 
     @property
     def scope(self) -> Scope:
@@ -58,6 +64,8 @@ class UnitOfWork:
         Messages of a topic and key arrive in the order of commits, at least once each. Raises
         ValidationError for a payload that is no JSON.
         """
+        if not self._open:
+            raise UsageError("the unit of work has ended", operation="publish")
         await self._pending.add(Draft(topic, key, payload))
 
     async def publish_record(self, record: Record) -> None:
@@ -66,6 +74,10 @@ class UnitOfWork:
         Raises ValidationError or CorruptDataError as `records.payload.to_payload` does.
         """
         await self.publish(record.data_type, record.key, to_payload(record))
+
+    def close(self) -> None:
+        """Take no more messages: what comes now would miss the commit."""
+        self._open = False
 
     async def write_messages(self) -> None:
         """Write what was published so far; the end of the unit of work does so by itself."""
@@ -100,14 +112,25 @@ class UnitOfWork:
 
 @asynccontextmanager
 async def unit_of_work(
-    database: Database, scope: Scope, *, isolation: Isolation | None = None
+    database: Database,
+    scope: Scope,
+    *,
+    isolation: Isolation | None = None,
+    name: str = "unit_of_work",
 ) -> AsyncIterator[UnitOfWork]:
-    """Begin, set the scope for this transaction only, and commit or roll back at the end."""
-    async with database.transaction("unit of work", scope, isolation=isolation) as connection:
+    """Begin, set the scope for this transaction only, and commit or roll back at the end.
+
+    `name` is the operation in metrics and errors.
+    """
+    async with database.transaction(name, scope, isolation=isolation) as connection:
         bound = Bound(database, connection, scope)
         try:
             work = UnitOfWork(bound)
-            yield work
+            try:
+                with working(work):
+                    yield work
+            finally:
+                work.close()
             await work.write_messages()
         finally:
             await bound.end()
