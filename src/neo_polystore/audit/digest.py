@@ -1,0 +1,46 @@
+"""What an entry was, as 32 bytes: the same for every engine that keeps it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from neo_polystore.errors import CorruptDataError
+from neo_polystore.ports.audit import Sealed
+from neo_polystore.records.documents import Document
+from neo_polystore.records.values import date_text
+
+
+def digest_of(entry: Document) -> bytes:
+    """SHA-256 of the entry as JSON: names sorted, no spaces, UTF-8, dates marked and in UTC."""
+    text = json.dumps(
+        entry.body(),
+        sort_keys=True,
+        separators=(",", ":"),
+        ensure_ascii=False,
+        allow_nan=False,
+        default=_date,
+    )
+    return hashlib.sha256(text.encode()).digest()
+
+
+def sealed(entry: Document) -> Sealed | None:
+    """The entry as its chain is given it; None for one from elsewhere, which no tenant has."""
+    body = entry.body()
+    try:
+        tenant = UUID(body["tenant_id"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return None
+    when = body.get("timestamp")
+    if not isinstance(when, datetime):
+        raise CorruptDataError(f"audit entry {entry.key!r} has no time")
+    return Sealed(tenant, when.date(), entry.key, digest_of(entry))
+
+
+def _date(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return {"$date": date_text(value)}
+    raise TypeError(f"a document holds no {type(value).__name__}")
