@@ -1,61 +1,62 @@
--- Writes a small batch in one call. The first four arrays describe its series; the others run in
--- parallel, one element per point, `numbers` being the place of its series, counted from 1. No
--- series and time comes twice; `earlier` says how many other values for it the same batch held
--- before. Answers how many rows are new, how many had another value or unit, and `earlier` summed
--- over both.
+-- Writes a small batch in one call, and says what became of each point: the arrays run in parallel,
+-- one element per point; no series and time comes twice. Answers the places (from 1) of the points
+-- that are new (NULL: all of them) and of those that had another value or unit; what is in neither
+-- was stored already. Its series and services are in their tables before.
 -- Two statements, not one ON CONFLICT DO UPDATE: a point that is stored already is neither locked
--- nor rewritten, and each statement sees what a concurrent writer has committed before it.
-CREATE OR REPLACE FUNCTION write_metrics(
-    series uuid[], services uuid[], names text[], tag_sets text[],
-    numbers integer[], times timestamptz[], points float8[], units text[], earlier integer[],
-    OUT added bigint, OUT replaced bigint, OUT overridden bigint
+-- nor rewritten, and each statement sees what a concurrent writer has committed before it. Rows go
+-- in by day, series and time, as every writer has them, so that writers do not deadlock.
+CREATE OR REPLACE FUNCTION write_points(
+    series_ids uuid[], services uuid[], names text[], tag_sets text[], unit_names text[],
+    times timestamptz[], points float8[],
+    OUT added integer[], OUT replaced integer[]
 )
 LANGUAGE plpgsql AS $$
 DECLARE
-    overridden_too bigint;
+    new_series uuid[];
+    new_times timestamptz[];
 BEGIN
     WITH inserted AS (
         INSERT INTO metrics (time, service_id, metric_name, value, tags, unit, series_id)
-        SELECT i.time, services[i.number], names[i.number], i.value, tag_sets[i.number]::jsonb,
-            i.unit, series[i.number]
-        FROM unnest(numbers, times, points, units) AS i (number, time, value, unit)
-        ORDER BY series[i.number], i.time
+        SELECT i.at, i.service, i.name, i.value, i.tags::jsonb, i.unit, i.series
+        FROM unnest(series_ids, services, names, tag_sets, unit_names, times, points)
+            AS i (series, service, name, tags, unit, at, value)
+        ORDER BY date_trunc('day', i.at, 'UTC'), i.series, i.at
         ON CONFLICT (series_id, time) DO NOTHING
         RETURNING series_id, time
     )
-    SELECT count(*), coalesce(sum(i.earlier), 0) INTO added, overridden
-    FROM inserted LEFT JOIN unnest(numbers, times, earlier) AS i (number, time, earlier)
-        ON series[i.number] = inserted.series_id AND i.time = inserted.time AND i.earlier > 0;
-
-    replaced := 0;
-    IF added = cardinality(times) THEN
+    SELECT array_agg(series_id), array_agg(time) INTO new_series, new_times FROM inserted;
+    IF cardinality(new_series) = cardinality(times) THEN
         RETURN;
     END IF;
+
+    SELECT coalesce(array_agg(i.place), '{}') INTO added
+    FROM unnest(series_ids, times) WITH ORDINALITY AS i (series, at, place)
+    JOIN unnest(new_series, new_times) AS n (series, at) USING (series, at);
     -- planned anew for these times, so that only their days are looked at
     EXECUTE $statement$
-        WITH updated AS (
+        WITH given AS (
+            SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY
+                AS i (series, service, name, tags, unit, at, value, place)
+        ), updated AS (
             INSERT INTO metrics AS m (time, service_id, metric_name, value, tags, unit, series_id)
-            SELECT i.time, $2[i.number], $3[i.number], i.value, $4[i.number]::jsonb, i.unit,
-                $1[i.number]
-            FROM unnest($5, $6, $7, $8) AS i (number, time, value, unit)
-            JOIN metrics stored ON stored.series_id = $1[i.number] AND stored.time = i.time
+            SELECT i.at, i.service, i.name, i.value, i.tags::jsonb, i.unit, i.series
+            FROM given i
+            JOIN metrics stored ON stored.series_id = i.series AND stored.time = i.at
             WHERE (stored.value, stored.unit) IS DISTINCT FROM (i.value, i.unit)
-                AND stored.time BETWEEN $10 AND $11
-            ORDER BY $1[i.number], i.time
+                AND stored.time BETWEEN $8 AND $9
+            ORDER BY date_trunc('day', i.at, 'UTC'), i.series, i.at
             ON CONFLICT (series_id, time) DO UPDATE
             SET value = excluded.value, unit = excluded.unit
             WHERE (m.value, m.unit) IS DISTINCT FROM (excluded.value, excluded.unit)
             RETURNING series_id, time
         )
-        SELECT count(*), coalesce(sum(i.earlier), 0)
-        FROM updated LEFT JOIN unnest($5, $6, $9) AS i (number, time, earlier)
-            ON $1[i.number] = updated.series_id AND i.time = updated.time AND i.earlier > 0
+        SELECT coalesce(array_agg(given.place), '{}')
+        FROM updated JOIN given ON given.series = series_id AND given.at = time
     $statement$
-    INTO replaced, overridden_too
-    USING series, services, names, tag_sets, numbers, times, points, units, earlier,
+    INTO replaced
+    USING series_ids, services, names, tag_sets, unit_names, times, points,
         (SELECT min(t) FROM unnest(times) t), (SELECT max(t) FROM unnest(times) t);
-    overridden := overridden + overridden_too;
 END $$;
 
-REVOKE ALL ON FUNCTION write_metrics FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION write_metrics TO neo_app;
+REVOKE ALL ON FUNCTION write_points FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION write_points TO neo_app;

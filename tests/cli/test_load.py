@@ -31,7 +31,7 @@ def chain(here: Cli, samples: Path) -> str:
 def counts(answer: Answer) -> tuple[int, int, int, int]:
     """read, new, existing, replaced of a load in which every record is accounted for."""
     found = answer.json
-    assert set(found) == {"read", "new", "existing", "replaced", "rejected"}
+    assert set(found) == {"read", "new", "existing", "replaced", "rejected", "notes"}
     done = found["new"] + found["existing"] + found["replaced"] + len(found["rejected"])
     assert found["read"] == done
     return found["read"], found["new"], found["existing"], found["replaced"]

@@ -7,11 +7,13 @@ import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from neo_polystore.ids import derived_uuid
+from neo_polystore.loaders.base import Loaded
 from neo_polystore.loaders.cloudtrail import action_of, resource_of, snake_case, user_of
 from neo_polystore.loaders.contract_files import address_of
 from neo_polystore.loaders.document_values import storable
@@ -414,3 +416,15 @@ def test_records_are_numbered_by_row_line_or_place(load: Path, tmp_path: Path) -
     text = (load / "transactions.json").read_text()
     (tmp_path / "t.json").write_text("\n" + text.replace("\n", "\n\n"))
     assert split(items("transactions", tmp_path / "t.json"))[0] == [2, 4, 6]
+
+
+def test_line_protocol_is_recognised_and_bad_lines_are_numbered(load: Path) -> None:
+    found = items("metrics", load / "points.lp", service="fallback")
+    assert split(found) == ([2, 2, 4], [(3, "record")])
+    points: list[Any] = [item.record for item in found if isinstance(item, Loaded)]
+    assert [(p.service, p.name, p.tags, p.value) for p in points] == [
+        ("web", "cpu_usage_idle", {"host": "a"}, 99.5),
+        ("web", "cpu_cores", {"host": "a"}, 8.0),
+        ("fallback", "cpu_usage_idle", {"host": "b"}, 98.5),
+    ]
+    assert points[0].time == datetime(2024, 3, 31, tzinfo=UTC)

@@ -16,6 +16,7 @@ from neo_polystore.loaders import (
     contract_files,
     ethereum_etl,
     genesis,
+    line_protocol,
     lines,
     points,
 )
@@ -127,7 +128,13 @@ def _foreign() -> dict[str, list[Format]]:
             Format(etl, "contracts.csv", ethereum_etl.contracts_csv, _is_text, chain),
         ],
         "metrics": [
-            Format("csv", "CSV with timestamp,value", points.points, _is_text, ("service",))
+            Format(
+                "line-protocol",
+                "InfluxDB line protocol, times in nanoseconds",
+                line_protocol.lines,
+                line_protocol.looks_like,
+            ),
+            Format("csv", "CSV with timestamp,value", points.points, _is_text, ("service",)),
         ],
         "logs": [Format("lines", "plain lines", lines.lines, lambda text: True, ("system",))],
         "audit_logs": [

@@ -47,7 +47,8 @@ class Rejected:
 class LoadReport:
     """What became of everything read: `read` is the sum of the others.
 
-    A file that is refused as a whole counts as one read and one rejected.
+    A file that is refused as a whole counts as one read and one rejected. `notes` are what else
+    whoever loads should know.
     """
 
     read: int = 0
@@ -55,6 +56,7 @@ class LoadReport:
     existing: int = 0
     replaced: int = 0
     rejected: list[Rejected] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 Read = tuple[str, Item]

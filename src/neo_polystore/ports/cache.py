@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID
+
+INVALIDATION_TOPIC = "cache_invalidation"
+"""Outbox topic of changes that the cache could not be told of: `{"keys": [...]}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +19,20 @@ class Place:
     ttl: float
 
 
+class Look(NamedTuple):
+    """What a reader finds: a value, a lease to fill under, or neither.
+
+    Neither means that a change of the key is under way, or with `wait`, that somebody else has
+    just begun to load it. `versions` are those of the tags asked for, in order; an empty one is
+    a tag that is changing.
+    """
+
+    value: bytes | None
+    lease: str = ""
+    wait: bool = False
+    versions: tuple[str, ...] = ()
+
+
 class Cache(Protocol):
     """Bytes by key, with the TTL of the key's family.
 
@@ -23,22 +40,58 @@ class Cache(Protocol):
     invalidation has come between, so that a slow load never brings back an old value. Where
     misses come faster than loads end, later ones may share the newest lease. A lease ends by
     itself after a bounded time. A TTL is an upper bound: the cache may spread expiry times.
+
+    From `begin_change` to the `invalidate` of the same `change` a key shows nothing and takes no
+    fill, so that a writer who dies between his commit and his invalidation leaves no old value:
+    his change ends by itself after a bounded time. Tags are keys whose version an entry was
+    filled under: invalidating the tag ends all of them.
     """
+
+    @property
+    def epoch(self) -> str:
+        """Changes when the server may have lost invalidations: restarted, or another server.
+
+        Whoever fills puts it into the value, and refuses a value of another epoch.
+        """
 
     def place(self, data_type: str, key: str, *, tenant: UUID | None = None) -> Place:
         """Where a record belongs; no I/O. UnsupportedError where its data type is not cached."""
+
+    def in_family(self, family: str, *parts: str) -> Place:
+        """Where something of a key family that is no record belongs; no I/O."""
 
     async def get(self, key: str) -> bytes | None:
         """The cached value, or None."""
 
     async def lease(self, key: str) -> tuple[bytes | None, str]:
-        """The cached value, or None with a lease token under which `fill` will be accepted."""
+        """The cached value, or None with a lease token under which `fill` will be accepted.
+
+        No value and no token where the key is changing.
+        """
+
+    async def look(self, key: str, *, tags: Sequence[str] = (), instead_of: bytes = b"") -> Look:
+        """Value, lease or neither, with the versions of the tags, in one round trip.
+
+        A value that begins with `instead_of` is removed first: its reader found it useless.
+        """
 
     async def fill(self, key: str, value: bytes, *, lease: str, ttl: float) -> bool:
         """Store the value for `ttl` seconds if the lease still holds; answers whether it did."""
 
+    async def renew(self, key: str, value: bytes, *, seen: bytes, ttl: float) -> bool:
+        """Replace the value that begins with `seen`, if it is still there; whether it was.
+
+        `seen` must be a beginning that no other fill has.
+        """
+
     async def set(self, key: str, value: bytes, *, ttl: float) -> None:
         """Store the value for `ttl` seconds, whatever is there; running leases end."""
 
-    async def invalidate(self, keys: Sequence[str]) -> None:
-        """Remove values and end running leases; after this returns no old value is served."""
+    async def begin_change(self, keys: Sequence[str], *, change: str) -> None:
+        """Remove values, end running leases, and keep the keys empty until the change ends."""
+
+    async def invalidate(self, keys: Sequence[str], *, change: str = "") -> None:
+        """Remove values and end running leases; after this returns no old value is served.
+
+        Ends the `change` where one is named; changes that others have under way go on.
+        """

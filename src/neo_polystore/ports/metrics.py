@@ -1,53 +1,46 @@
-"""Metrics: batches in, ranges and buckets out."""
+"""Metrics: batches in; statistics, series and raw points out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Protocol
 
 from neo_polystore.ports.records import Records
+from neo_polystore.records.metric_answer import MetricAnswer, MetricSeries
+from neo_polystore.records.metric_columns import MetricColumns
+from neo_polystore.records.metric_query import MetricQuery, PointsQuery, SeriesQuery
 from neo_polystore.records.metrics import MetricPoint
-
-Resolution = Literal["raw", "hourly", "daily"]
-
-
-@dataclass(frozen=True, slots=True)
-class Bucket:
-    """One step of a range. `start` is its beginning; the statistics cover [start, start + step)."""
-
-    start: datetime
-    count: int
-    mean: float
-    minimum: float
-    maximum: float
-    sum: float
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Buckets in time order, empty ones left out, and the resolution that they were read from."""
-
-    buckets: Sequence[Bucket]
-    resolution: Resolution
+from neo_polystore.records.results import Page, Written
 
 
 class Metrics(Records[MetricPoint], Protocol):
     """Points by series and time; the last value of a series and time stands."""
 
-    async def range(
-        self,
-        service: str,
-        name: str,
-        *,
-        since: datetime,
-        until: datetime,
-        step: timedelta,
-        tags: dict[str, str] | None = None,
-    ) -> Range:
-        """Statistics per step over [since, until), steps aligned to the Unix epoch.
+    async def write_columns(self, columns: MetricColumns) -> Written:
+        """What `write` does, for points in columns; one transaction, whatever their number.
 
-        `tags` restricts to series that carry all of them. Raises UsageError where the step is
-        not positive or would give more than 100,000 buckets.
+        A rejection names the index of the point. Points of a series that cannot be stored are
+        rejected one by one, each with the series' problem.
         """
+
+    async def query(self, query: MetricQuery) -> MetricAnswer:
+        """Statistics per step, from the coarsest source that answers exactly; it says which.
+
+        `auto` takes daily or hourly values where every bucket consists of whole days or hours
+        (without a step: where the range does) and they know the aggregates, otherwise raw points.
+        Where retention has dropped these in a part of the range, the next coarser source answers
+        all of it, in steps and a range of its own units; sources are never mixed in one answer.
+        All of them include what was written a moment ago. NaN is in no statistic.
+
+        What nobody has written is no error: no lines, and a note why. Raises UsageError for a
+        query that makes no sense, for more than 100,000 buckets, and where the source that
+        would have to answer does not know an aggregate.
+        """
+
+    async def query_json(self, query: MetricQuery) -> bytes:
+        """What `query` answers, in its JSON form: a cache has that ready."""
+
+    async def series(self, query: SeriesQuery) -> Page[MetricSeries]:
+        """The series there are or were, in order of service and name. A page has a cursor."""
+
+    async def points(self, query: PointsQuery) -> Page[MetricPoint]:
+        """The raw points of one metric, in order of time. Pages stay right while others write."""

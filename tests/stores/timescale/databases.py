@@ -13,15 +13,18 @@ import pytest
 
 from neo_polystore.embedded import Membership
 from neo_polystore.pgkit.bootstrap import prepare_database
-from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.stores.timescale.config import TimescaleConfig
 from neo_polystore.stores.timescale.store import TimescaleStore
 
 MODES = ("plain", "timescale")
 URL = "NEO_TEST_TIMESCALE_URL"
 
 
-async def make_metrics_database(embedded: Membership, mode: str) -> PgConfig:
+async def make_metrics_database(embedded: Membership, mode: str, **rules: str) -> TimescaleConfig:
     """An empty database in one of the modes; skips where no server offers it.
+
+    It keeps everything, because the points of the tests are old and TimescaleDB's own job would
+    drop them; `rules` are other fields of `TimescaleConfig`.
 
     NEO_TEST_TIMESCALE_URL names an administrator's login on a server with TimescaleDB, such as
     postgresql://postgres:secret@127.0.0.1:5432/postgres.
@@ -51,11 +54,11 @@ async def make_metrics_database(embedded: Membership, mode: str) -> PgConfig:
             pytest.skip(f"this PostgreSQL has no TimescaleDB, and {URL} is not set")
     finally:
         await connection.close()
-    return config
+    return TimescaleConfig.model_validate({**dict(config), "keep_raw": "indefinite", **rules})
 
 
 @asynccontextmanager
-async def opened(config: PgConfig) -> AsyncIterator[TimescaleStore]:
+async def opened(config: TimescaleConfig) -> AsyncIterator[TimescaleStore]:
     """The store over this database, migrated and connected."""
     store = TimescaleStore(config)
     await store.migrate()

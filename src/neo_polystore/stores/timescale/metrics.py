@@ -1,34 +1,25 @@
-"""The metrics port: points in, points and ranges of buckets out."""
+"""The metrics port: points in; points, series and statistics out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime
 from uuid import UUID
 
-from neo_polystore.errors import UsageError
 from neo_polystore.pgkit.database import Database
 from neo_polystore.pgkit.records import SqlRecords
 from neo_polystore.pgkit.select import Column, Selection
-from neo_polystore.ports.metrics import Bucket, Metrics, Range
-from neo_polystore.records.metrics import MetricPoint, service_id
+from neo_polystore.ports.metrics import Metrics
+from neo_polystore.records.metric_answer import MetricAnswer, MetricSeries
+from neo_polystore.records.metric_columns import MetricColumns
+from neo_polystore.records.metric_query import MetricQuery, PointsQuery, SeriesQuery
+from neo_polystore.records.metrics import MetricPoint
 from neo_polystore.records.query import Filter
-from neo_polystore.records.results import Written
+from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import NOBODY, Scope
 from neo_polystore.stores.timescale.ingest import Ingest
-
-MAX_BUCKETS: Final = 100_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-
-_RANGE = """
-SELECT date_bin($5, time, $6) AS start, count(*) AS count, avg(value) AS mean,
-    min(value) AS minimum, max(value) AS maximum, sum(value) AS sum
-FROM metrics
-WHERE service_id = $1 AND metric_name = $2 AND time >= $3 AND time < $4
-"""
-_TAGGED = " AND tags @> $7::jsonb"
-_GROUPED = " GROUP BY 1 ORDER BY 1"
+from neo_polystore.stores.timescale.listing import MetricLists
+from neo_polystore.stores.timescale.query import MetricQueries
 
 
 class MetricPoints(SqlRecords[MetricPoint]):
@@ -54,6 +45,8 @@ class MetricPoints(SqlRecords[MetricPoint]):
     def __init__(self, database: Database, ingest: Ingest, scope: Scope = NOBODY):
         super().__init__(database, scope)
         self._ingest = ingest
+        self._queries = MetricQueries(database)
+        self._lists = MetricLists(database)
 
     def key_filters(self, key: str) -> tuple[Filter, ...]:
         """The time in the key; the series has no field of its own, so `get` adds it."""
@@ -78,25 +71,25 @@ class MetricPoints(SqlRecords[MetricPoint]):
         """Store the last value of every series and time; one transaction."""
         return await self._ingest.write(records)
 
-    async def range(
-        self,
-        service: str,
-        name: str,
-        *,
-        since: datetime,
-        until: datetime,
-        step: timedelta,
-        tags: dict[str, str] | None = None,
-    ) -> Range:
-        """Statistics per step, from the raw points."""
-        _check_range(since, until, step)
-        arguments: list[object] = [service_id(service), name, since, until, step, _EPOCH]
-        sql = _RANGE + _GROUPED
-        if tags:
-            sql = _RANGE + _TAGGED + _GROUPED
-            arguments.append(tags)
-        rows = await self._fetch("range", sql, arguments)
-        return Range([Bucket(**dict(row)) for row in rows], "raw")
+    async def write_columns(self, columns: MetricColumns) -> Written:
+        """The same for points in columns."""
+        return await self._ingest.write_columns(columns)
+
+    async def query(self, query: MetricQuery) -> MetricAnswer:
+        """Statistics per step, from the coarsest relation that is exact."""
+        return await self._queries.answer(query)
+
+    async def query_json(self, query: MetricQuery) -> bytes:
+        """The same in JSON."""
+        return (await self.query(query)).as_json()
+
+    async def series(self, query: SeriesQuery) -> Page[MetricSeries]:
+        """The series there are or were."""
+        return await self._lists.series(query)
+
+    async def points(self, query: PointsQuery) -> Page[MetricPoint]:
+        """Raw points of one metric in order of time."""
+        return await self._lists.points(query)
 
 
 def place_of(key: str) -> tuple[UUID, datetime]:
@@ -106,19 +99,6 @@ def place_of(key: str) -> tuple[UUID, datetime]:
     if time.tzinfo is None:
         raise ValueError(f"{text!r} has no time zone")
     return UUID(series), time
-
-
-def _check_range(since: datetime, until: datetime, step: timedelta) -> None:
-    if since.tzinfo is None or until.tzinfo is None:
-        raise UsageError("since and until need a time zone")
-    if step <= timedelta(0):
-        raise UsageError(f"step must be positive, got {step}")
-    count = -((_EPOCH - until) // step) - (since - _EPOCH) // step
-    if count > MAX_BUCKETS:
-        raise UsageError(
-            f"a step of {step} would give {count} buckets, at most {MAX_BUCKETS} are answered:"
-            " take a longer step or a shorter range"
-        )
 
 
 def _is_a_port(points: MetricPoints) -> Metrics:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 import asyncpg
 
+from neo_polystore.activity import Activity
 from neo_polystore.pgkit.clearing import clear
 from neo_polystore.pgkit.database import Connection, Database, PgConfig
+from neo_polystore.pgkit.errors import translated
 from neo_polystore.pgkit.health import probe, with_facts
 from neo_polystore.pgkit.sql_files import migrate_scripts, script_text
 from neo_polystore.ports.store import (
@@ -19,17 +23,20 @@ from neo_polystore.ports.store import (
     Store,
     Validation,
 )
+from neo_polystore.stores.timescale.config import TimescaleConfig
 from neo_polystore.stores.timescale.ingest import Ingest
 from neo_polystore.stores.timescale.metrics import MetricPoints, place_of
+from neo_polystore.stores.timescale.upkeep import (
+    MODE,
+    TimescaleUpkeep,
+    configure,
+    empty_rollups,
+    pending_hours,
+)
 
 FOLDER = "timescale"
 
-_MODE = """
-SELECT c.relkind = 'p' AS partitioned,
-    (SELECT extversion FROM pg_extension WHERE extname = 'timescaledb') AS extension,
-    (SELECT count(*) FROM pg_inherits WHERE inhparent = c.oid) AS parts
-FROM pg_class c WHERE c.oid = to_regclass('metrics')
-"""
+_TABLES = ("services", "series", "metrics", "metrics_touched", "metrics_hours", "metrics_days")
 
 
 class TimescaleStore:
@@ -41,28 +48,50 @@ class TimescaleStore:
 
     name: ClassVar[str] = "timescale"
     serves: ClassVar[frozenset[str]] = frozenset({"metrics"})
-    features: ClassVar[frozenset[str]] = frozenset({"range", "bulk-copy"})
+    features: ClassVar[frozenset[str]] = frozenset({"range", "bulk-copy", "rollups"})
 
     def __init__(self, config: PgConfig):
-        self.config = config
+        self.config = TimescaleConfig.of(config)
         self.database = Database(config, store=self.name)
-        self._ingest = Ingest(self.database)
+        self.ingest = Ingest(self.database)
+        self.metric_upkeep = TimescaleUpkeep(self.config, self.database)
 
     async def connect(self) -> None:
         """Open the pool."""
         await self.database.connect()
+        self.ingest.open()
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Finish the writes that were taken, and close the pool."""
+        await self.ingest.close()
+        await self.metric_upkeep.close()
         await self.database.close()
 
     async def health(self) -> Health:
-        """Version and latency, and the mode: `timescaledb` or `plain`."""
+        """Version and latency, the mode (`timescaledb` or `plain`), and how far rollups lag."""
         return await probe(self.database, _mode)
 
+    @property
+    def activity(self) -> Activity:
+        """What its one database was asked."""
+        return self.database.activity
+
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
-        """Run the files of `timescale/` as the owner."""
-        return await migrate_scripts(self.config, folder=FOLDER, store=self.name, dry_run=dry_run)
+        """Run the files of `timescale/` as the owner, and set retention as it is configured."""
+        report = await migrate_scripts(self.config, folder=FOLDER, store=self.name, dry_run=dry_run)
+        if not dry_run:
+            async with self._owner("migrate") as owner:
+                await configure(owner, self.config)
+        return report
+
+    @asynccontextmanager
+    async def _owner(self, operation: str) -> AsyncIterator[Connection]:
+        async with translated(self.name, operation):
+            connection = await asyncpg.connect(**self.config.connect_arguments(as_owner=True))
+            try:
+                yield connection
+            finally:
+                await connection.close()
 
     async def rollback(self, *, to: str | None = None, dry_run: bool = False) -> MigrationReport:
         """Not offered."""
@@ -80,10 +109,13 @@ class TimescaleStore:
         return Validation.of(await self.migrate(dry_run=True))
 
     async def clear(self, *, dry_run: bool = False) -> Cleared:
-        """Remove all points and the names of their services."""
-        return await clear(
-            self.config, store=self.name, tables=("services", "metrics"), dry_run=dry_run
-        )
+        """Remove all points, their rollups, and the names of their services and series."""
+        cleared = await clear(self.config, store=self.name, tables=_TABLES, dry_run=dry_run)
+        if not dry_run:
+            async with self._owner("clear") as owner:
+                await empty_rollups(owner)
+        self.ingest.forget()
+        return cleared
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these keys a connection of its own finds."""
@@ -109,11 +141,11 @@ class TimescaleStore:
 
     def port(self, data_type: str) -> Any:
         """The metrics port."""
-        return {"metrics": MetricPoints}[data_type](self.database, self._ingest)
+        return {"metrics": MetricPoints}[data_type](self.database, self.ingest)
 
 
 async def _mode(connection: Connection, health: Health) -> Health:
-    row = await connection.fetchrow(_MODE)
+    row = await connection.fetchrow(MODE)
     if row is None:
         return with_facts(health, "no schema yet: run `neo-polystore db migrate`")
     if not row["partitioned"]:
@@ -123,7 +155,17 @@ async def _mode(connection: Connection, health: Health) -> Health:
     detail = "plain PostgreSQL, partitioned by day"
     if row["extension"]:
         detail += " (TimescaleDB was added after the tables were made)"
-    return with_facts(health, detail, mode="plain", partitions=row["parts"])
+    hours, oldest = await pending_hours(connection, datetime.now(UTC))
+    if hours:
+        detail += f"; {hours} hours wait for a refresh of the rollups"
+    return with_facts(
+        health,
+        detail,
+        mode="plain",
+        partitions=row["parts"],
+        rollup_hours_pending=hours,
+        rollup_oldest_pending=oldest,
+    )
 
 
 _: type[Store] = TimescaleStore
