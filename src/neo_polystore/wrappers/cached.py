@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
@@ -11,23 +12,30 @@ from pydantic import SecretStr
 
 from neo_polystore.errors import UnsupportedError
 from neo_polystore.ports.accounts import Accounts, Roles, Sessions
-from neo_polystore.ports.cache import Cache
+from neo_polystore.ports.cache import Cache, Place
 from neo_polystore.ports.contracts import Contracts
 from neo_polystore.ports.documents import Documents
 from neo_polystore.ports.networks import Networks
 from neo_polystore.ports.transactions import Transactions
 from neo_polystore.ports.wallets import Wallets
-from neo_polystore.records.accounts import Tenant, User
+from neo_polystore.records.accounts import Session, Tenant, User, user_group
 from neo_polystore.records.contracts import Contract
 from neo_polystore.records.documents import Document
+from neo_polystore.records.history import Version
 from neo_polystore.records.networks import Network
-from neo_polystore.records.results import Written
+from neo_polystore.records.query import Query
+from neo_polystore.records.results import Page, Written
 from neo_polystore.records.transactions import Receipt, Transaction
 from neo_polystore.records.wallets import Wallet
-from neo_polystore.wrappers.cached_guard import BUDGET
-from neo_polystore.wrappers.cached_records import CachedRecords
+from neo_polystore.wrappers.cached_entry import LARGEST
+from neo_polystore.wrappers.cached_guard import BUDGET, Later
+from neo_polystore.wrappers.cached_metrics import CachedMetrics
+from neo_polystore.wrappers.cached_query import QueryCache
+from neo_polystore.wrappers.cached_read import Wanted
+from neo_polystore.wrappers.cached_records import CachedRecords, Caching
+from neo_polystore.wrappers.cached_sessions import CachedSessions
 
-__all__ = ["CachedRecords", "cached"]
+__all__ = ["CachedRecords", "Caching", "cached"]
 
 _CHAIN = r"(0|[1-9]\d{0,18})"
 _ADDRESS = r"(0x[0-9a-f]{40}|[1-9A-Za-z][0-9A-Za-z]{24,254})"
@@ -36,7 +44,7 @@ _ADDRESS = r"(0x[0-9a-f]{40}|[1-9A-Za-z][0-9A-Za-z]{24,254})"
 class CachedAccounts(CachedRecords[User, Accounts]):
     """Users; tenants themselves and passwords always come from the primary."""
 
-    canonical: ClassVar[re.Pattern[str] | None] = re.compile(
+    canonical: ClassVar[re.Pattern[str]] = re.compile(
         r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
     )
 
@@ -59,8 +67,29 @@ class CachedAccounts(CachedRecords[User, Accounts]):
 
     @property
     def sessions(self) -> Sessions:
-        """The primary's."""
-        return self.primary.sessions
+        """Read through the cache; what ends one is seen by every process at once."""
+        return CachedSessions(self.primary.sessions, self)
+
+    def of_session(self, session: UUID) -> Place:
+        """Where a session is cached."""
+        return self._cache.in_family("session", str(session))
+
+    def of_group(self, group: str) -> Place:
+        """The tag of a group of users' sessions."""
+        return self.tag(f"sessions-{group}")
+
+    async def read_session(self, wanted: Wanted[Session]) -> Session | None:
+        """Through the cache, where there is a tenant and no unit of work."""
+        if self._touched is not None or self._scope.tenant is None:
+            return await wanted.load()
+        owner = f"{self._owner} {wanted.owner}"
+        return (await self._reading.get(replace(wanted, owner=owner))).record
+
+    def places(self, keys: Iterable[str]) -> list[Place]:
+        """With a user change the sessions that he may hold no longer."""
+        keys = list(keys)
+        groups = {user_group(UUID(key)) for key in keys if self.canonical.fullmatch(key)}
+        return super().places(keys) + [self.of_group(group) for group in groups]
 
     async def set_mfa_secret(self, user: UUID, secret: bytes | None) -> None:
         """To the primary, then invalidate the user, who shows whether a code is asked for."""
@@ -93,6 +122,7 @@ class CachedTransactions(CachedRecords[Transaction, Transactions]):
     """Transactions, the same for all tenants."""
 
     tenant_owned: ClassVar[bool] = False
+    written_once: ClassVar[bool] = True
     canonical: ClassVar[re.Pattern[str] | None] = re.compile(f"{_CHAIN}:0x[0-9a-f]{{64}}")
 
     async def apply_receipts(self, receipts: Sequence[Receipt]) -> Written:
@@ -114,38 +144,64 @@ class CachedDocuments(CachedRecords[Document, Documents]):
     tenant_owned: ClassVar[bool] = False
     canonical: ClassVar[re.Pattern[str] | None] = re.compile(r".+", re.DOTALL)
 
+    async def project(self, query: Query, fields: Sequence[str]) -> Page[dict[str, Any]]:
+        """From the primary."""
+        return await self.primary.project(query, fields)
+
     async def native(self, key: str) -> dict[str, Any]:
         """From the primary."""
         return await self.primary.native(key)
 
+    async def versions(self, key: str) -> list[Version]:
+        """From the primary."""
+        return await self.primary.versions(key)
 
-_WRAPPERS: Mapping[str, type[CachedRecords[Any, Any]]] = {
+
+_WRAPPERS: Mapping[str, type[CachedRecords[Any, Any] | CachedMetrics]] = {
     "accounts": CachedAccounts,
     "networks": CachedNetworks,
     "wallets": CachedWallets,
     "transactions": CachedTransactions,
     "contracts": CachedContracts,
     "contract_metadata": CachedDocuments,
+    "metrics": CachedMetrics,
 }
 
-_UNCACHED_YET = frozenset({"metrics"})
-"""Routed to a cache, but what is worth caching of them are ranges, not points by key; those need
-invalidation by series. Caching points would only make bulk writes pay for invalidations."""
+
+COMMON = frozenset(
+    name
+    for name, wrapper in _WRAPPERS.items()
+    if issubclass(wrapper, CachedRecords) and not wrapper.tenant_owned
+)
+"""The cached data types that no tenant owns."""
 
 
-def cached(data_type: str, primary: Any, cache: Cache, *, budget: float = BUDGET) -> Any:
+def queries(caching: Caching) -> QueryCache:
+    """The cache of query results; tags of data types that no tenant owns are common to all."""
+    return QueryCache(caching.cache, caching.reading(), common=COMMON)
+
+
+def cached(
+    data_type: str,
+    primary: Any,
+    cache: Cache,
+    *,
+    budget: float = BUDGET,
+    largest: int = LARGEST,
+    later: Later | None = None,
+) -> Any:
     """The port of a data type behind a cache. UnsupportedError where it cannot be cached: sealed
     blobs never are, nor what has no key to be read by."""
-    if data_type in _UNCACHED_YET:
-        return primary
     wrapper = _WRAPPERS.get(data_type)
     if wrapper is None:
-        able = ", ".join(sorted({*_WRAPPERS, *_UNCACHED_YET}))
+        able = ", ".join(sorted(_WRAPPERS))
         raise UnsupportedError(
             f"{data_type} cannot be cached (only {able}):"
             " leave its cache empty in the routing table"
         )
-    return wrapper(data_type, primary, cache, budget=budget)
+    if issubclass(wrapper, CachedMetrics):
+        return wrapper(data_type, primary, cache, budget=budget)
+    return wrapper(data_type, primary, Caching(cache, budget, largest, later))
 
 
 if TYPE_CHECKING:

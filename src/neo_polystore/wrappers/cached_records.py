@@ -1,21 +1,21 @@
 """Read-through caching over any record port; the primary alone decides what is true.
 
-`get` asks the cache, and on a miss takes a lease, reads the primary and fills. Writes go to the
-primary and then invalidate what they touched, whatever came of them: a call that failed or was
-cancelled may have committed. A write that the primary only queued is invalidated now; whoever
-delivers it later invalidates again. Everything else goes straight to the primary.
-
-Bounds of what may be stale, see `CacheGuard`: nothing within this process; in another process
-an entry whose invalidation the cache missed (it was down, or the writer was killed right after
-its commit) until the entry's TTL ends. A write that goes around this port counts as missed.
+`get` asks the cache, and on a miss takes a lease, reads the primary and fills. What changes a
+record announces that to the cache, goes to the primary, and then invalidates what it touched,
+whatever came of it: a call that failed or was cancelled may have committed. Between the two the
+record is read from the primary, so a writer who dies leaves nothing stale behind. A write that the
+primary only queued is invalidated now; whoever delivers it later invalidates again. Everything
+else goes straight to the primary. `docs/decisions/0013` says who may read an old value when.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from copy import copy
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -26,11 +26,29 @@ from neo_polystore.records.base import Record
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import NOBODY, Scope
-from neo_polystore.wrappers.cached_guard import BUDGET, CacheCounts, CacheGuard
+from neo_polystore.wrappers.cached_entry import LARGEST
+from neo_polystore.wrappers.cached_guard import BUDGET, CacheCounts, CacheGuard, Later
 from neo_polystore.wrappers.cached_read import ReadThrough, Wanted
+from neo_polystore.wrappers.cached_touched import Touched
 
 R = TypeVar("R", bound=Record)
 P = TypeVar("P", bound=Records[Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """What cached ports have in common: the cache, and how it is used. `budget` is the seconds
+    that one call to it may take, `largest` the bytes of the largest entry, `later` the outbox."""
+
+    cache: Cache
+    budget: float = BUDGET
+    largest: int = LARGEST
+    later: Later | None = None
+
+    def reading(self) -> ReadThrough:
+        """A reader with counts of its own."""
+        guard = CacheGuard(self.cache, budget=self.budget, later=self.later)
+        return ReadThrough(guard, largest=self.largest)
 
 
 class CachedRecords(Generic[R, P]):
@@ -41,20 +59,25 @@ class CachedRecords(Generic[R, P]):
 
     `tenant_owned`: entries are bound to the scope that loaded them and seen by no other; without
     a tenant the cache is not asked. `canonical`: the form of keys as records write them; only for
-    such keys is absence remembered, because a write invalidates no other spelling. `budget` is
-    the seconds that one call to the cache may take.
+    such keys is absence remembered, because a write invalidates no other spelling. `written_once`:
+    `write` changes no stored record, so it has nothing to announce; what it ends is absence, and
+    the queries that did not find it.
+
+    `joined` to a unit of work a port reads within that and changes nothing before its commit.
     """
 
     tenant_owned: ClassVar[bool] = True
+    written_once: ClassVar[bool] = False
     canonical: ClassVar[re.Pattern[str] | None] = None
 
-    def __init__(self, data_type: str, primary: P, cache: Cache, *, budget: float = BUDGET):
+    def __init__(self, data_type: str, primary: P, caching: Caching):
         self.primary: P = primary
         self._model: type[R] = primary.record
         self._data_type = data_type
-        self._cache = cache
-        self._reading = ReadThrough(CacheGuard(cache, budget=budget))
+        self._cache = caching.cache
+        self._reading = caching.reading()
         self._scope = NOBODY
+        self._touched: Touched | None = None
 
     @property
     def record(self) -> type[R]:
@@ -73,9 +96,20 @@ class CachedRecords(Generic[R, P]):
         bound._scope = scope
         return bound
 
+    def joined(self, port: P, scope: Scope, touched: Touched) -> Self:
+        """The port within a unit of work, whose changes are announced right before its commit."""
+        bound = self.within(scope)
+        bound.primary = port
+        bound._touched = touched
+        return bound
+
+    async def settled(self) -> None:
+        """Return when what was read so far is in the cache."""
+        await self._reading.settled()
+
     async def get(self, key: str) -> R:
         """The record as the primary has it; raises NotFoundError."""
-        if self.tenant_owned and self._scope.tenant is None:
+        if self._touched is not None or (self.tenant_owned and self._scope.tenant is None):
             return self._answer(key, await self._from_primary(key))
         wanted = Wanted(
             place=self._place(key),
@@ -88,7 +122,8 @@ class CachedRecords(Generic[R, P]):
 
     async def write(self, records: Sequence[R]) -> Written:
         """Write to the primary, then invalidate."""
-        async with self.changing(record.key for record in records):
+        keys = [record.key for record in records]
+        async with self.changing(keys, announced=not self.written_once):
             return await self.primary.write(records)
 
     async def find(self, query: Query) -> Page[R]:
@@ -107,16 +142,44 @@ class CachedRecords(Generic[R, P]):
         """From the primary."""
         return await self.primary.distinct(query, field)
 
-    @asynccontextmanager
-    async def changing(self, keys: Iterable[str]) -> AsyncIterator[None]:
+    def changing(
+        self, keys: Iterable[str], *, announced: bool = True
+    ) -> AbstractAsyncContextManager[None]:
         """Around a call to the primary that may change these records: invalidates at the end."""
-        places = [self._place(key) for key in keys]
-        try:
+        return self.changing_places(self.places(keys), announced=announced)
+
+    @asynccontextmanager
+    async def changing_places(
+        self, places: list[Place], *, announced: bool = True
+    ) -> AsyncIterator[None]:
+        """The same for entries and tags."""
+        if self._touched is not None:
+            self._touched.add(self._reading.guard, places)
             yield
-        finally:
-            if places:
+        elif not places:
+            yield
+        else:
+            touched, change = [place.key for place in places], secrets.token_hex(8)
+            guard = self._reading.guard
+            try:
+                if announced:
+                    await guard.begin(touched, change=change)
+                yield
+            finally:
                 longest = max(place.ttl for place in places)
-                await self._reading.guard.invalidate((place.key for place in places), ttl=longest)
+                await guard.invalidate(touched, ttl=longest, change=change if announced else "")
+
+    def places(self, keys: Iterable[str]) -> list[Place]:
+        """What a change of these records invalidates: their entries, and every query of them."""
+        places = [self._place(key) for key in keys]
+        if places:
+            places.append(self.tag(self._data_type))
+        return places
+
+    def tag(self, name: str) -> Place:
+        """The tag of this name, within the tenant whose records these are."""
+        tenant = self._scope.tenant if self.tenant_owned else None
+        return self._cache.in_family("tag", str(tenant or ""), name)
 
     def _is_findable(self, key: str, record: R | None) -> bool:
         """Whether a write of this record would invalidate it under this spelling of its key."""

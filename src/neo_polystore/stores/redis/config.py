@@ -18,9 +18,15 @@ class RedisConfig(BaseModel):
 
     `connect_timeout` and `command_timeout` are seconds; a call that finds every connection in
     use waits at most `command_timeout` for one. `lease_seconds` bounds how long a cache fill
-    may take before it is refused. Every TTL is shortened by a random part of up to `ttl_jitter`
-    of it, so that keys written together do not expire together. `ttls` changes the TTL (in
-    seconds) of key families by their name in `keys.FAMILIES`.
+    may take before it is refused; `patience_seconds` how long others wait for it before one of
+    them takes it over. `change_seconds` is how long a key stays empty whose writer died, and must
+    be longer than a statement or commit may take. Every TTL is shortened by a random part of up
+    to `ttl_jitter` of it, so that keys written together do not expire together. `ttls` changes
+    the TTL (in seconds) of key families by their name in `keys.FAMILIES`.
+
+    `cluster` writes the client's name in the keys of rate limits in braces, as in
+    `rate_limit:{alice}:/x`, so that all limits of a client are in one slot, and gathers only
+    checks of one slot.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -37,5 +43,8 @@ class RedisConfig(BaseModel):
     command_timeout: Seconds = 5.0
     max_connections: Annotated[int, Field(ge=1)] = 50
     lease_seconds: Seconds = 10.0
+    patience_seconds: Seconds = 0.25
+    change_seconds: Seconds = 60.0
     ttl_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.1
     ttls: Mapping[str, Seconds] = {}
+    cluster: bool = False

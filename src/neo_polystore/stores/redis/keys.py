@@ -11,6 +11,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from uuid import UUID
 
 from neo_polystore.errors import ConfigError, UnsupportedError
@@ -30,12 +31,14 @@ class Family:
 
     def key(self, *parts: str) -> str:
         """The key with its placeholders filled in order."""
+        literals = _literals(self.pattern)
         last = len(parts) - 1
-        escaped = [_escape(part, colons=place == last) for place, part in enumerate(parts)]
-        literals = _PLACE.split(self.pattern)
         if len(literals) != len(parts) + 1:
             raise ValueError(f"{self.pattern} takes {len(literals) - 1} parts, got {len(parts)}")
-        return "".join(a + b for a, b in zip(literals, [*escaped, ""], strict=True))
+        key = literals[0]
+        for place, part in enumerate(parts):
+            key += _escape(part, colons=place == last) + literals[place + 1]
+        return key
 
 
 FAMILIES: Mapping[str, Family] = {
@@ -62,8 +65,15 @@ FAMILIES: Mapping[str, Family] = {
     "network": Family("network:{chain_id}", 300),
     "contract": Family("contract:{chain_id_and_address}", 300),
     "wallet": Family("wallet:{tenant_id}:{chain_id_and_address}", 600),
+    # RDS-12, RDS-15: results of cached queries, and the groups that such results belong to.
+    "query": Family("query:{query_hash}", 300),
+    "tag": Family("tag:{tenant_id}:{name}", 86400),
+    # RDS-03, by the other algorithms: a log, counters of parts of a window, a token bucket.
+    "rate_log": Family("rate_log:{client_id}:{endpoint}", 60),
+    "rate_counts": Family("rate_counts:{client_id}:{endpoint}", 60),
+    "rate_bucket": Family("rate_bucket:{client_id}:{endpoint}", 60),
 }
-"""By name. `rate_limit`'s TTL is the default window; each check brings its own."""
+"""By name. The TTL of `rate_...` is the default window; each check brings its own."""
 
 
 _RECORDS: Mapping[str, str] = {
@@ -80,7 +90,13 @@ _RECORDS: Mapping[str, str] = {
 class Keys:
     """The families with the TTLs in force, and the namespace that stands before every key."""
 
-    def __init__(self, *, namespace: str = "", ttls: Mapping[str, float] | None = None):
+    def __init__(
+        self,
+        *,
+        namespace: str = "",
+        ttls: Mapping[str, float] | None = None,
+        cluster: bool = False,
+    ):
         if unknown := sorted(set(ttls or {}) - set(FAMILIES)):
             raise ConfigError(
                 f"no key family {', '.join(unknown)}; there are {', '.join(FAMILIES)}",
@@ -91,6 +107,11 @@ class Keys:
             name: replace(family, ttl=(ttls or {}).get(name, family.ttl))
             for name, family in FAMILIES.items()
         }
+        if cluster:  # all limits of a client in one slot: the braces are the key's hash tag
+            for name in ("rate_limit", "rate_log", "rate_counts", "rate_bucket"):
+                family = self._families[name]
+                pattern = family.pattern.replace("{client_id}", "{{client_id}}")
+                self._families[name] = replace(family, pattern=pattern)
 
     def family(self, name: str) -> Family:
         """A family by its name in `FAMILIES`."""
@@ -105,6 +126,11 @@ class Keys:
         if self._namespace:
             return [_glob(self._namespace) + "*"]
         return sorted({family.pattern.partition("{")[0] + "*" for family in FAMILIES.values()})
+
+    def pattern(self, name: str) -> str:
+        """What SCAN finds the keys of a family by."""
+        parts = [_glob(literal) for literal in _literals(self._families[name].pattern)]
+        return _glob(self._namespace) + "*".join(parts)
 
     def of_record(self, data_type: str, key: str, tenant: UUID | None) -> tuple[str, float]:
         """Key and TTL of a record; UnsupportedError where its data type is not cached.
@@ -124,6 +150,12 @@ class Keys:
                 return family.key(key), family.ttl
 
 
+@cache
+def _literals(pattern: str) -> list[str]:
+    """What stands around the placeholders."""
+    return _PLACE.split(pattern)
+
+
 def _glob(text: str) -> str:
     """The text with what SCAN takes for wildcards escaped."""
     return re.sub(r"([\\*?\[\]^])", r"\\\1", text)
@@ -131,6 +163,8 @@ def _glob(text: str) -> str:
 
 def _escape(part: str, *, colons: bool) -> str:
     unsafe = _UNSAFE if colons else _UNSAFE_OR_COLON
+    if len(part) <= _LONGEST and not unsafe.search(part):
+        return part
     text = unsafe.sub(lambda match: f"%{ord(match[0]):02X}", part)
     if len(text) <= _LONGEST:
         return text

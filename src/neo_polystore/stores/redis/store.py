@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from neo_polystore.activity import Activity
 from neo_polystore.errors import ConfigError, PolystoreError
 from neo_polystore.ports.store import (
     Cleared,
@@ -68,6 +69,11 @@ class RedisStore:
             detail = "the server is a replica and takes no writes"
         status: HealthStatus = "degraded" if detail else "healthy"
         return Health(status, _version(info), detail, milliseconds, facts)
+
+    @property
+    def activity(self) -> Activity:
+        """What the server was asked."""
+        return Activity(self._client.recorder)
 
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Nothing to do."""
