@@ -10,12 +10,16 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import relational, routing
+from benchmarks import cache, documents, limits, relational, routing, timeseries
 from benchmarks.runner import Report, loop_factory
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Report]]] = {
+    "cache": cache.run,
+    "documents": documents.run,
+    "hot_limits": limits.run,
     "relational": relational.run,
     "routing": routing.run,
+    "timeseries": timeseries.run,
 }
 
 

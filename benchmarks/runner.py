@@ -17,7 +17,15 @@ from rich.console import Console
 Side = Callable[[], Awaitable[float]]
 """One run of one side: does its work and answers its figure in the comparison's unit."""
 
-PACKAGES = ("neo-polystore", "asyncpg", "redis", "pydantic", "clickhouse-connect", "tantivy")
+PACKAGES = (
+    "neo-polystore",
+    "asyncpg",
+    "limits",
+    "redis",
+    "pydantic",
+    "clickhouse-connect",
+    "tantivy",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.store import PostgresStore
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.s3.config import S3Config
+from tests.ferretdb.server import NoServerError, mongo_url
 
 MakeDatabase = Callable[[str], Awaitable[PgConfig]]
 
@@ -45,8 +46,16 @@ async def embedded(data_dir: Path) -> AsyncIterator[Membership]:
 
 @pytest.fixture(scope="session")
 def settings(data_dir: Path) -> Settings:
-    """Settings of the embedded profile in the data directory, whatever the environment says."""
-    return Settings(_env_file=None, neo_profile="embedded", neo_data_dir=data_dir)  # type: ignore[call-arg]
+    """Settings of the embedded profile in the data directory, whatever the environment says.
+
+    Metrics are kept: those of the tests are old, and TimescaleDB's own job would drop them.
+    """
+    return Settings(  # type: ignore[call-arg]
+        _env_file=None,
+        neo_profile="embedded",
+        neo_data_dir=data_dir,
+        neo_metrics_raw="indefinite",
+    )
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -93,6 +102,17 @@ async def redis_config(embedded: Membership) -> RedisConfig:
         password=SecretStr(server.password),
         namespace=f"{uuid4().hex[:8]}:",
     )
+
+
+@pytest.fixture(scope="session")
+def mongo_server() -> Iterator[str]:
+    """The address of a MongoDB, or of what stands in for one; see `tests/ferretdb/server.py`."""
+    pytest.importorskip("pymongo", reason="the extra `mongo` is not installed")
+    try:
+        with mongo_url() as url:
+            yield url
+    except NoServerError as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

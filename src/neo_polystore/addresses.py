@@ -11,10 +11,13 @@ from pydantic import SecretStr
 
 from neo_polystore.embedded import EmbeddedError, EmbeddedOptions, Membership
 from neo_polystore.embedded.servers import package_folder
-from neo_polystore.errors import UnavailableError
+from neo_polystore.errors import ConfigError, UnavailableError
 from neo_polystore.pgkit.bootstrap import prepare_database
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.settings import Settings
+
+EVENTS = "eventsourcing"
+"""The schema of the event store in the relational database; see decision 0009."""
 
 
 def client_programs(settings: Settings) -> Path | None:
@@ -73,13 +76,14 @@ class ServerAddresses:
     _jsonb = _postgres
 
     def _event_store(self) -> PgConfig:
-        return self._database(self.settings.event_store_db)
+        return _sharing(self._database(self.settings.event_store_db), self.settings)
 
     def _timescale(self) -> PgConfig:
         settings = self.settings
-        return self._database(
+        database = self._database(
             settings.timescale_db, settings.timescale_host, settings.timescale_port
         )
+        return _with_retention(database, settings)
 
     def _redis(self) -> Any:
         from neo_polystore.stores.redis.config import RedisConfig
@@ -90,12 +94,26 @@ class ServerAddresses:
             port=settings.redis_port,
             password=settings.redis_password,
             ssl=settings.redis_ssl,
+            cluster=settings.redis_cluster,
+            namespace=settings.neo_redis_namespace,
+            ttls=settings.neo_cache_ttls,
         )
 
     def _mongo(self) -> Any:
         from neo_polystore.stores.mongo.config import MongoConfig
 
-        return MongoConfig(url=self.settings.mongo_url, database=self.settings.mongo_db)
+        settings = self.settings
+        return MongoConfig(
+            url=settings.mongo_url,
+            database=settings.mongo_db,
+            connect_timeout=settings.db_connection_timeout,
+            command_timeout=settings.db_command_timeout,
+            max_connections=settings.mongo_max_pool_size,
+            min_connections=settings.mongo_min_pool_size,
+            tls=settings.mongo_tls,
+            tls_ca_file=settings.mongo_tls_ca_file,
+            tls_certificate_key_file=settings.mongo_tls_certificate_key_file,
+        )
 
     def _s3(self) -> Any:
         from neo_polystore.stores.s3.config import S3Config
@@ -163,9 +181,11 @@ class EmbeddedAddresses:
                 case "postgres" | "jsonb":
                     return await self._database(self.settings.postgres_db)
                 case "event_store":
-                    return await self._database(self.settings.event_store_db)
+                    config = await self._database(self.settings.event_store_db)
+                    return _sharing(config, self.settings)
                 case "timescale":
-                    return await self._database(self.settings.timescale_db)
+                    database = await self._database(self.settings.timescale_db)
+                    return _with_retention(database, self.settings)
                 case "redis":
                     return await self._redis()
                 case "clickhouse":
@@ -202,7 +222,13 @@ class EmbeddedAddresses:
         from neo_polystore.stores.redis.config import RedisConfig
 
         server = await self.membership.ensure("redis")
-        return RedisConfig(host=server.host, port=server.port, password=SecretStr(server.password))
+        return RedisConfig(
+            host=server.host,
+            port=server.port,
+            password=SecretStr(server.password),
+            namespace=self.settings.neo_redis_namespace,
+            ttls=self.settings.neo_cache_ttls,
+        )
 
     async def _clickhouse(self) -> Any:
         from neo_polystore.stores.clickhouse.config import ClickHouseConfig
@@ -217,13 +243,29 @@ class EmbeddedAddresses:
         )
 
 
+def _sharing(config: PgConfig, settings: Settings) -> PgConfig:
+    """The event store's database; where that is the relational one, its schema in there.
+
+    ConfigError behind a pooler, which does not carry the search path that this takes.
+    """
+    if config.database != settings.postgres_db:
+        return config
+    if config.pooled:
+        raise ConfigError(
+            "EVENT_STORE_DB names the database of POSTGRES_DB, which cannot be had through a"
+            " pooler (DB_POOLED): give the event store a database of its own",
+            store="event_store",
+        )
+    return config.model_copy(update={"namespace": EVENTS})
+
+
 def _retries(settings: Settings) -> dict[str, Any]:
     most = settings.db_max_retry_count if settings.db_enable_retries else 0
     return {"retries": most, "retry_delay": settings.db_retry_delay_ms / 1000}
 
 
 def _with_rules(config: PgConfig, settings: Settings) -> PgConfig:
-    """The database with the rules for accounts, which only the relational store looks at."""
+    """The database with the rules that only the relational store looks at."""
     from neo_polystore.stores.postgres.config import PostgresConfig
 
     return PostgresConfig(
@@ -233,4 +275,20 @@ def _with_rules(config: PgConfig, settings: Settings) -> PgConfig:
         session_lifetime=settings.neo_session_seconds,
         refresh_lifetime=settings.neo_refresh_seconds,
         secrets_key=settings.neo_secrets_key,
+        run_days=settings.neo_scheduler_run_days,
+        runs_kept=settings.neo_scheduler_runs_kept,
+        dead_letter_days=settings.neo_dead_letter_days,
+    )
+
+
+def _with_retention(config: PgConfig, settings: Settings) -> PgConfig:
+    """The database of the metrics, with what was chosen of how long they are kept."""
+    from neo_polystore.stores.timescale.config import TimescaleConfig
+
+    return TimescaleConfig.of(
+        config,
+        keep_raw=settings.neo_metrics_raw,
+        keep_hourly=settings.neo_metrics_hourly,
+        keep_daily=settings.neo_metrics_daily,
+        compress_after=settings.neo_metrics_compress_after,
     )

@@ -8,15 +8,18 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
+from neo_polystore.audit.trail import COLLECTION, AuditTrail
 from neo_polystore.errors import ConfigError, PolystoreError, UnsafeRoleError
 from neo_polystore.polystore import Polystore
 from neo_polystore.ports.outbox import Outbox
-from neo_polystore.ports.relational import Operational
+from neo_polystore.ports.relational import Operational, Relational
 from neo_polystore.ports.store import Store
 from neo_polystore.registry import engine_class
 from neo_polystore.routing import Route, RoutingTable, load_routing
 from neo_polystore.settings import Settings
-from neo_polystore.wrappers.cached import cached
+from neo_polystore.wrappers.cached import CachedRecords, Caching, cached, queries
+from neo_polystore.wrappers.cached_later import publishing
+from neo_polystore.wrappers.cached_work import CachedRelational
 from neo_polystore.wrappers.spooled import spooled
 
 Addresses = EmbeddedAddresses | ServerAddresses
@@ -45,6 +48,7 @@ async def open_polystore(
     UnavailableError where a store cannot be reached.
     """
     settings = settings or Settings.load()
+    settings.declare()
     routing = load_routing(settings.neo_profile, settings.neo_routing)
     routes = [routing[name] for name in data_types] if data_types is not None else list(routing)
     classes = _engine_classes(routing, routes)
@@ -54,13 +58,21 @@ async def open_polystore(
     )
     stores: dict[str, Store] = {}
     try:
-        made = await _each(_make(name, found, addresses) for name, found in classes.items())
+        made = await _each(
+            _make(name, found, addresses, routing) for name, found in classes.items()
+        )
         stores = dict(zip(classes, made, strict=True))
         if migrate if migrate is not None else embedded:
             await _each(_migrated(store, tolerant) for store in stores.values())
         await _each(_connected(store, tolerant) for store in stores.values())
-        ports = _ports(routes, stores, caching=settings.neo_cache)
-        yield Polystore(routing=routing, stores=stores, ports=ports)
+        ports = _ports(routes, stores, settings)
+        yield Polystore(
+            routing=routing,
+            stores=stores,
+            ports=ports,
+            audit=_audit(stores, ports, settings),
+            relational=_relational(routes, stores, ports, settings),
+        )
     finally:
         try:
             await asyncio.gather(*(store.close() for store in stores.values()))
@@ -88,9 +100,14 @@ def _engine_classes(routing: RoutingTable, routes: list[Route]) -> dict[str, typ
     return classes
 
 
-async def _make(name: str, found: type[Store], addresses: Addresses) -> Store:
+async def _make(
+    name: str, found: type[Store], addresses: Addresses, routing: RoutingTable
+) -> Store:
+    config = await addresses.config(name)
+    if name == routing["metrics"].primary and hasattr(config, "routed"):
+        config = config.routed(routing["metrics"].retention)
     factory: Any = found  # constructors take their own engine's configuration
-    store: Store = factory(await addresses.config(name))
+    store: Store = factory(config)
     return store
 
 
@@ -121,22 +138,77 @@ async def _each(work: Iterable[Any]) -> list[Any]:
     return results
 
 
-def _ports(routes: list[Route], stores: dict[str, Store], *, caching: bool) -> dict[str, Any]:
+def _ports(
+    routes: list[Route], stores: dict[str, Store], settings: Settings
+) -> dict[str, Any]:
     ports: dict[str, Any] = {}
     outbox = _outbox(stores)
     for route in routes:
         port = stores[route.primary].port(route.data_type)
-        if route.cache and caching:
-            port = cached(route.data_type, port, stores[route.cache].port("cache"))
+        if route.cache and settings.neo_cache:
+            caching = _caching(stores, route.cache, settings)
+            port = cached(
+                route.data_type,
+                port,
+                caching.cache,
+                budget=caching.budget,
+                largest=caching.largest,
+                later=caching.later,
+            )
         if outbox is not None and route.data_type in SPOOLED:
             port = spooled(route.data_type, port, outbox)
         ports[route.data_type] = port
     return ports
 
 
+def _caching(stores: dict[str, Store], engine: str, settings: Settings) -> Caching:
+    outbox = _outbox(stores)
+    return Caching(
+        stores[engine].port("cache"),
+        budget=settings.neo_cache_budget_ms / 1000,
+        largest=settings.neo_cache_max_bytes,
+        later=None if outbox is None else publishing(outbox),
+    )
+
+
+def _relational(
+    routes: list[Route], stores: dict[str, Store], ports: dict[str, Any], settings: Settings
+) -> Relational | None:
+    """The store of units of work, whose commits invalidate what they change of cached ports."""
+    for store in stores.values():
+        if "unit-of-work" in store.features:
+            relational = cast(Relational, store)
+            served = [route for route in routes if route.primary == store.name and route.cache]
+            if not (served and settings.neo_cache):
+                return relational
+            behind = {
+                route.data_type: ports[route.data_type]
+                for route in served
+                if isinstance(ports[route.data_type], CachedRecords)
+            }
+            caching = _caching(stores, served[0].cache or "", settings)
+            return CachedRelational(relational, behind, queries(caching))
+    return None
+
+
+def _audit(
+    stores: dict[str, Store], ports: dict[str, Any], settings: Settings
+) -> AuditTrail | None:
+    """The audit trail, where its collection and the store of its chains are open."""
+    relational = _operational(stores)
+    if relational is None or COLLECTION not in ports:
+        return None
+    return AuditTrail(ports[COLLECTION], relational.chains, masks=settings.audit_masks())
+
+
 def _outbox(stores: dict[str, Store]) -> Outbox | None:
     """The outbox, where a store that has one is open."""
+    store = _operational(stores)
+    return None if store is None else store.outbox
+
+
+def _operational(stores: dict[str, Store]) -> Operational | None:
     for store in stores.values():
         if "outbox" in store.features:
-            return cast(Operational, store).outbox
+            return cast(Operational, store)
     return None

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.errors import UnsupportedError, UsageError
 from neo_polystore.ports.accounts import Accounts
 from neo_polystore.ports.analytics import Analytics
@@ -40,11 +41,24 @@ class Polystore:
     """
 
     def __init__(
-        self, *, routing: RoutingTable, stores: Mapping[str, Store], ports: Mapping[str, Any]
+        self,
+        *,
+        routing: RoutingTable,
+        stores: Mapping[str, Store],
+        ports: Mapping[str, Any],
+        audit: AuditTrail | None = None,
+        relational: Relational | None = None,
     ):
         self.routing = routing
         self.stores = stores
         self._ports = ports
+        self._audit = audit
+        self._transactions = relational
+
+    @property
+    def ports(self) -> Mapping[str, Any]:
+        """The ports that are open, by data type."""
+        return self._ports
 
     def port(self, data_type: str) -> Any:
         """The port of a data type; UsageError for an unknown one, or one that was not opened."""
@@ -67,10 +81,13 @@ class Polystore:
         *,
         tenant: UUID | None = None,
         service: str | None = None,
+        user: str | None = None,
         isolation: Isolation | None = None,
     ) -> AbstractAsyncContextManager[UnitOfWork]:
-        """One relational transaction on behalf of a tenant and service."""
-        return self._relational().unit_of_work(tenant=tenant, service=service, isolation=isolation)
+        """One relational transaction on behalf of a tenant and service, done by `user`."""
+        return self._relational().unit_of_work(
+            tenant=tenant, service=service, user=user, isolation=isolation
+        )
 
     async def execute_in_transaction(
         self,
@@ -79,17 +96,32 @@ class Polystore:
         *,
         tenant: UUID | None = None,
         service: str | None = None,
+        user: str | None = None,
         isolation: Isolation | None = None,
     ) -> T:
         """The result of a named unit of work, run again where it lost; see `ports.relational`."""
         return await self._relational().execute_in_transaction(
-            name, work, tenant=tenant, service=service, isolation=isolation
+            name, work, tenant=tenant, service=service, user=user, isolation=isolation
         )
 
+    @property
+    def has_audit(self) -> bool:
+        """Whether the audit trail is open."""
+        return self._audit is not None
+
+    @property
+    def audit(self) -> AuditTrail:
+        """The audit trail; a tenant's is `polystore.audit.within(Scope(tenant=...))`."""
+        if self._audit is None:
+            raise UsageError(
+                "the audit trail is not open: it takes audit_logs and the relational store, name"
+                " audit_logs and accounts in open_polystore(data_types=...)"
+            )
+        return self._audit
+
     def _relational(self) -> Relational:
-        for store in self.stores.values():
-            if "unit-of-work" in store.features:
-                return cast(Relational, store)
+        if self._transactions is not None:
+            return self._transactions
         raise UnsupportedError("no store that is open has transactions over several data types")
 
     @property

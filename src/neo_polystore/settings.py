@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from neo_polystore.errors import ConfigError
 from neo_polystore.ids import SYSTEM_TENANT
 from neo_polystore.records.base import problems_of
+from neo_polystore.records.collections import add_collections
 from neo_polystore.records.scope import Scope
 
 Profile = Literal["embedded", "server"]
@@ -42,11 +43,26 @@ class Settings(BaseSettings):
     neo_routing: Path | None = Field(
         default=None, description="another routing table than schemas/routing.toml"
     )
+    neo_collections: Path | None = Field(
+        default=None, description="a folder of collection files beside those of mongo/"
+    )
     neo_tenant: UUID | None = Field(
         default=None, description="tenant of CLI commands (embedded: system)"
     )
     neo_cache: bool = Field(
         default=True, description="read-through caches as the routing table says"
+    )
+    neo_cache_budget_ms: Annotated[float, Field(gt=0)] = Field(
+        default=250.0, description="longest that a call waits for the cache"
+    )
+    neo_cache_max_bytes: Annotated[int, Field(ge=1)] = Field(
+        default=1 << 20, description="the largest entry; larger records are not cached"
+    )
+    neo_cache_ttls: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default={}, description='other TTLs by key family, as JSON: {"session": 600}'
+    )
+    neo_redis_namespace: str = Field(
+        default="", description="stands before every key, for deployments that share a server"
     )
     neo_login_attempts: Annotated[int, Field(ge=1)] = Field(
         default=5, description="wrong passwords in a row that lock a user"
@@ -64,8 +80,63 @@ class Settings(BaseSettings):
         default=None,
         description="32 bytes, base64 or hexadecimal, that encrypt MFA secrets; none: no MFA",
     )
+    neo_scheduler_run_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        default=90, description="days after which runs of the scheduler are forgotten"
+    )
+    neo_scheduler_runs_kept: Annotated[int, Field(ge=1, le=1_000_000)] = Field(
+        default=100, description="last runs of each job that are kept however old"
+    )
+    neo_dead_letter_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
+        default=365, description="days after which replayed or discarded dead letters are forgotten"
+    )
+    neo_audit_requests: Literal["all", "admin", "none"] = Field(
+        default="all", description="which changing requests the audit trail records"
+    )
+    neo_audit_skip: str = Field(
+        default="/api/v1/write,/api/v2/write",
+        description="paths whose requests it does not record, separated by commas",
+    )
+    neo_audit_mask: str = Field(
+        default="", description="further field names whose values it masks, separated by commas"
+    )
+    neo_metrics_raw: str | None = Field(
+        default=None, description="how long points are kept, if not as the routing table says"
+    )
+    neo_metrics_hourly: str | None = Field(default=None, description="how long hourly values are")
+    neo_metrics_daily: str | None = Field(default=None, description="how long daily values are")
+    neo_metrics_compress_after: str = Field(
+        default="7 days", description="age of points that TimescaleDB compresses, or indefinite"
+    )
     neo_host: str = Field(default="127.0.0.1", description="address that `serve` listens on")
     neo_port: Port = Field(default=8003, description="port that `serve` listens on")
+    neo_limits: Path | None = Field(
+        default=None, description="file of rate-limit policies and their routes; none: no limits"
+    )
+    neo_trusted_proxies: str = Field(
+        default="",
+        description="networks whose X-Forwarded-For is believed, separated by commas",
+    )
+    neo_ingest_body_bytes: Annotated[int, Field(ge=1)] = Field(
+        default=32 * 2**20, description="largest body of remote write and line protocol, as sent"
+    )
+    neo_ingest_content_bytes: Annotated[int, Field(ge=1)] = Field(
+        default=128 * 2**20, description="largest such body when decompressed"
+    )
+    neo_ingest_requests: Annotated[int, Field(ge=1)] = Field(
+        default=8, description="such requests that are worked on at once; more are told to wait"
+    )
+    neo_ingest_ahead_seconds: Annotated[float, Field(ge=0, le=1e9)] = Field(
+        default=86400.0, description="how far in the future their points may be"
+    )
+    neo_ingest_days: Annotated[int, Field(ge=1)] = Field(
+        default=1_000, description="different days (UTC) that points of one request may be of"
+    )
+    neo_ingest_service_labels: str = Field(
+        default="service,job", description="labels and tags that name the service, the first wins"
+    )
+    neo_ingest_service: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        default="unknown", description="service of points that have none of these labels"
+    )
 
     neo_admin_url: SecretStr | None = Field(
         default=None, description="PostgreSQL as administrator, for `db roles`"
@@ -116,9 +187,21 @@ class Settings(BaseSettings):
     redis_port: Port = 6379
     redis_password: SecretStr = SecretStr("")
     redis_ssl: bool = False
+    redis_cluster: bool = Field(
+        default=False, description="keep all rate limits of a client in one slot of a cluster"
+    )
 
     mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
     mongo_db: str = "neo_service_layer"
+    mongo_max_pool_size: Annotated[int, Field(ge=1)] = 50
+    mongo_min_pool_size: Annotated[int, Field(ge=0)] = 0
+    mongo_tls: bool | None = Field(default=None, description="talk TLS; unset: as MONGO_URL says")
+    mongo_tls_ca_file: Path | None = Field(
+        default=None, description="whom to trust; unset: the system's certificates"
+    )
+    mongo_tls_certificate_key_file: Path | None = Field(
+        default=None, description="our own certificate and key, in one PEM file"
+    )
 
     s3_endpoint_url: str | None = Field(
         default=None, description="an S3-compatible service; none: AWS"
@@ -145,16 +228,31 @@ class Settings(BaseSettings):
     def load(cls) -> Settings:
         """Read environment and `.env`; raises ConfigError naming each variable that is wrong."""
         try:
-            return cls()
+            loaded = cls()
         except PydanticError as error:
             text = "; ".join(f"{p.field.upper()}: {p.reason}" for p in problems_of(error))
             raise ConfigError(f"settings: {text}") from None
+        loaded.declare()
+        return loaded
+
+    def declare(self) -> None:
+        """Make the data types of `neo_collections` known in this process; ConfigError if wrong."""
+        if self.neo_collections is not None:
+            add_collections(self.neo_collections)
 
     def scope(self) -> Scope:
         """On whose behalf a command of this installation acts when nobody else is named."""
         if self.neo_tenant is not None:
             return Scope(tenant=self.neo_tenant)
         return Scope(tenant=SYSTEM_TENANT) if self.neo_profile == "embedded" else Scope()
+
+    def audit_masks(self) -> frozenset[str]:
+        """Names of fields that the audit trail masks beside those that look like secrets."""
+        return frozenset(filter(None, (name.strip() for name in self.neo_audit_mask.split(","))))
+
+    def audit_skips(self) -> frozenset[str]:
+        """Paths whose requests the audit trail does not record."""
+        return frozenset(filter(None, (path.strip() for path in self.neo_audit_skip.split(","))))
 
     def redacted(self) -> dict[str, Any]:
         """What is in force, by environment variable; secrets as `********`, unset ones empty."""

@@ -15,14 +15,15 @@ from neo_polystore.settings import Settings
 
 
 @asynccontextmanager
+async def shared(polystore: Polystore) -> AsyncIterator[Polystore]:
+    """An open facade for an application that leaves it open."""
+    yield polystore
+
+
+@asynccontextmanager
 async def client_of(settings: Settings, polystore: Polystore) -> AsyncIterator[httpx.AsyncClient]:
     """The API over an open facade; the facade stays open."""
-
-    @asynccontextmanager
-    async def shared() -> AsyncIterator[Polystore]:
-        yield polystore
-
-    app = create_app(settings, opened=shared())
+    app = create_app(settings, opened=shared(polystore))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),

@@ -8,11 +8,28 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 from fastapi import FastAPI
 
 from neo_polystore import __version__
-from neo_polystore.api import docs, errors
-from neo_polystore.api.routers import admin, health, store
+from neo_polystore.api import docs, errors, limits
+from neo_polystore.api.ingestion import Ingestion
+from neo_polystore.api.measured import Measured
+from neo_polystore.api.recorded import Recorded
+from neo_polystore.api.routers import (
+    admin,
+    audit,
+    health,
+    metrics,
+    metrics_ingest,
+    outbox,
+    scheduler,
+    store,
+    telemetry,
+)
+from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.build import open_polystore
 from neo_polystore.ops.background import background_work
+from neo_polystore.ops.telemetry.exposition import Telemetry
+from neo_polystore.ops.telemetry.http import HttpCounts
 from neo_polystore.polystore import Polystore
+from neo_polystore.records.scope import SYSTEM
 from neo_polystore.settings import Settings
 
 DESCRIPTION = """
@@ -35,14 +52,21 @@ def create_app(
     facade is open, before the first request.
     """
 
+    http = HttpCounts()
+
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with opened or open_polystore(settings, tolerant=True) as polystore:
             app.state.polystore = polystore
+            limits.start(app, polystore)
             if started is not None:
                 await started(polystore)
-            async with background_work(polystore) if opened is None else nullcontext():
-                yield
+            async with background_work(polystore) if opened is None else nullcontext() as work:
+                app.state.telemetry = Telemetry(polystore, http=http, work=work)
+                try:
+                    yield
+                finally:
+                    await app.state.telemetry.close()
 
     app = FastAPI(
         title="neo_polystore",
@@ -53,10 +77,34 @@ def create_app(
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
     )
+    app.add_middleware(
+        Recorded,
+        trail=lambda: _trail(app),
+        which=settings.neo_audit_requests,
+        skip=settings.audit_skips(),
+    )
+    app.add_middleware(Measured, counts=http)
     docs.install(app)
     app.state.scope = settings.scope()
+    app.state.ingestion = Ingestion(settings)
     errors.install(app)
     app.include_router(health.router)
     app.include_router(store.router)
+    app.include_router(metrics.router)
+    app.include_router(metrics_ingest.router)
     app.include_router(admin.router)
+    app.include_router(outbox.router)
+    app.include_router(scheduler.router)
+    app.include_router(audit.router)
+    app.include_router(telemetry.router)
+    limits.install(app, settings)
     return app
+
+
+def _trail(app: FastAPI) -> AuditTrail | None:
+    """Where this application's requests are recorded: with its tenant, or else the system's."""
+    polystore: Polystore = app.state.polystore
+    if not polystore.has_audit:
+        return None
+    scope = app.state.scope
+    return polystore.audit.within(scope if scope.tenant is not None else SYSTEM)

@@ -23,6 +23,7 @@ from neo_polystore.errors import PolystoreError, UsageError
 from neo_polystore.loaders.base import LoadOptions
 from neo_polystore.loaders.jobs import Job, plan
 from neo_polystore.loaders.pipeline import LoadReport, Write, run_jobs
+from neo_polystore.ops.background import retention_notes
 from neo_polystore.polystore import Polystore
 from neo_polystore.records.base import Address, problems_of
 from neo_polystore.records.query import Query
@@ -100,9 +101,12 @@ async def _load(
         if owner:
             options = replace(options, owner=await _user(p, owner, scope))
         with _progress(sum(job.size for job in jobs)) as progress:
-            return await run_jobs(
+            report = await run_jobs(
                 data_type, jobs, options, _writer(p, data_type, scope), progress=progress
             )
+        if data_type == "metrics":
+            report.notes += await retention_notes(p)
+        return report
 
 
 def _writer(polystore: Polystore, data_type: str, scope: Scope) -> Write:
@@ -146,6 +150,8 @@ def _show(report: LoadReport) -> None:
     numbers = (report.read, report.new, report.existing, report.replaced, len(report.rejected))
     counts.add_row(*(f"{number:,}" for number in numbers))
     console.print(counts)
+    for note in report.notes:
+        err.print(f"[yellow]note:[/yellow] {escape(note)}")
     if not report.rejected:
         return
     table = Table(title="Rejected", title_justify="left")

@@ -8,10 +8,13 @@ import typer
 
 from neo_polystore import __version__
 from neo_polystore.cli import (
+    audit,
     db,
     demo,
     health,
+    limits,
     load,
+    metrics,
     outbox,
     query,
     routes,
@@ -41,8 +44,11 @@ app.add_typer(db.app, name="db")
 app.add_typer(db.migrations, name="migrations", hidden=True)
 app.add_typer(db.database, name="database", hidden=True)
 app.add_typer(store.app, name="store")
+app.add_typer(metrics.app, name="metrics")
+app.add_typer(limits.app, name="limits")
 app.add_typer(outbox.app, name="outbox")
 app.add_typer(scheduler.app, name="scheduler")
+app.add_typer(audit.app, name="audit")
 
 
 def _version(wanted: bool) -> None:

@@ -46,6 +46,7 @@ def serve(
             create_app(settings, started=started),
             log_level="warning",
             access_log=False,
+            proxy_headers=False,  # NEO_TRUSTED_PROXIES says whose are believed, and for what
             timeout_graceful_shutdown=10,
         )
     )

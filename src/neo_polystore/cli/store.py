@@ -9,8 +9,10 @@ import asyncpg
 import typer
 
 from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
+from neo_polystore.cli import store_redis, store_timescale
 from neo_polystore.cli.answers import show
 from neo_polystore.cli.output import JsonOption, run
+from neo_polystore.cli.transaction_years import drop_year
 from neo_polystore.errors import UsageError
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.pgkit.errors import translated
@@ -22,6 +24,9 @@ from neo_polystore.stores.postgres.vacuum import vacuum as run_vacuum
 app = typer.Typer(help="What an engine says about itself.", no_args_is_help=True)
 postgres = typer.Typer(help="Diagnostics of PostgreSQL.", no_args_is_help=True)
 app.add_typer(postgres, name="postgres")
+postgres.command("drop-year")(drop_year)
+app.add_typer(store_timescale.app, name="timescale")
+app.add_typer(store_redis.app, name="redis")
 
 ENGINES = ("postgres", "event_store", "timescale", "jsonb")
 

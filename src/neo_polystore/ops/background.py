@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from neo_polystore.errors import UnsupportedError
-from neo_polystore.ops.jobs import platform_jobs
+from neo_polystore.ops.jobs import audit_jobs, metric_jobs, platform_jobs
 from neo_polystore.ops.relay import Relay
-from neo_polystore.ops.scheduler import Scheduler
+from neo_polystore.ops.scheduler import Job, Scheduler
 from neo_polystore.ops.sinks import record_sinks
 from neo_polystore.polystore import Polystore
+from neo_polystore.ports.metric_upkeep import MetricUpkeep, Rollups
 from neo_polystore.ports.relational import Operational
 
 
@@ -40,6 +41,36 @@ def operational(polystore: Polystore) -> Operational:
     raise UnsupportedError("no store with an outbox is open")
 
 
+def metric_upkeeps(polystore: Polystore) -> list[MetricUpkeep]:
+    """The upkeep of the open store that has rollups, if one is open."""
+    return [
+        cast(Rollups, store).metric_upkeep
+        for store in polystore.stores.values()
+        if "rollups" in store.features
+    ]
+
+
+async def retention_notes(polystore: Polystore) -> list[str]:
+    """What the next retention run drops of the metrics, and which setting keeps it."""
+    notes = []
+    for upkeep in metric_upkeeps(polystore):
+        raw = next(level for level in (await upkeep.status()).levels if level.level == "raw")
+        if raw.past:
+            notes.append(
+                f"{raw.past:,} points are older than {raw.keep}: the next retention run drops"
+                f" them; {raw.setting}=indefinite (or a longer time) keeps them"
+            )
+    return notes
+
+
+def jobs_of(polystore: Polystore, store: Operational) -> list[Job]:
+    """What is to be done regularly for the stores that are open."""
+    jobs = platform_jobs(store.upkeep)
+    for upkeep in metric_upkeeps(polystore):
+        jobs += metric_jobs(upkeep)
+    return jobs + audit_jobs(polystore.audit) if polystore.has_audit else jobs
+
+
 @asynccontextmanager
 async def background_work(polystore: Polystore) -> AsyncIterator[BackgroundWork]:
     """Deliver messages and run jobs while the block lasts; ends what is under way, then returns.
@@ -50,7 +81,7 @@ async def background_work(polystore: Polystore) -> AsyncIterator[BackgroundWork]
     store = operational(polystore)
     work = BackgroundWork(
         Relay(store.feed, record_sinks(polystore), holder=process_name()),
-        Scheduler(store.ledger, platform_jobs(store.upkeep), holder=process_name()),
+        Scheduler(store.ledger, jobs_of(polystore, store), holder=process_name()),
     )
     stop = asyncio.Event()
     running = [

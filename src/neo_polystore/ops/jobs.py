@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from neo_polystore.audit.linking import link_missing
+from neo_polystore.audit.trail import GRACE, AuditTrail
 from neo_polystore.ops.scheduler import Job
+from neo_polystore.ports.metric_upkeep import MetricUpkeep
 from neo_polystore.ports.scheduling import Firing, Upkeep
 
 
 def platform_jobs(upkeep: Upkeep) -> list[Job]:
-    """Upkeep of the relational database: partitions ahead, delivered messages dropped."""
+    """Upkeep of the relational database: partitions ahead, what has had its time removed."""
 
     async def transaction_partitions(_: Firing) -> list[str]:
         return await upkeep.transaction_partitions(years_ahead=2)
@@ -15,7 +20,50 @@ def platform_jobs(upkeep: Upkeep) -> list[Job]:
     async def outbox_partitions(_: Firing) -> dict[str, str]:
         return await upkeep.outbox_partitions()
 
+    async def expired_data(_: Firing) -> dict[str, int]:
+        return await upkeep.expired_data()
+
+    async def prune_runs(_: Firing) -> dict[str, int]:
+        return await upkeep.prune_runs()
+
+    async def prune_dead_letters(_: Firing) -> dict[str, int]:
+        return await upkeep.prune_dead_letters()
+
     return [
         Job("transaction-partitions", "15 0 * * *", transaction_partitions),
         Job("outbox-partitions", "5 * * * *", outbox_partitions),
+        Job("expired-data", "35 * * * *", expired_data),
+        Job("scheduler-runs", "20 3 * * *", prune_runs),
+        Job("dead-letters", "40 3 * * *", prune_dead_letters),
     ]
+
+
+def metric_jobs(upkeep: MetricUpkeep) -> list[Job]:
+    """Rollups and retention of metrics, where the engine does not see to them itself."""
+
+    async def rollups(_: Firing) -> dict[str, int | None] | None:
+        if not await upkeep.scheduled():
+            return None
+        return {"hours": (await upkeep.refresh()).hours}
+
+    async def retention(_: Firing) -> dict[str, object] | None:
+        if not await upkeep.scheduled():
+            return None
+        done = await upkeep.retain()
+        return {"dropped": sum(part.rows for part in done.dropped), "busy": done.busy}
+
+    return [
+        Job("metric-rollups", "*/5 * * * *", rollups),
+        Job("metric-retention", "50 * * * *", retention),
+    ]
+
+
+def audit_jobs(trail: AuditTrail) -> list[Job]:
+    """Links for audit entries of the last week that were stored without."""
+
+    async def audit_links(firing: Firing) -> dict[str, int]:
+        until = firing.scheduled_for - GRACE
+        since = until - timedelta(days=7)
+        return await link_missing(trail.documents, trail.chains, since=since, until=until)
+
+    return [Job("audit-links", "*/5 * * * *", audit_links)]
