@@ -20,7 +20,7 @@ _REMEMBERED: Final = 500_000
 _SERVICES: Final = """
 INSERT INTO services (service_id, name)
 SELECT DISTINCT ON (1) * FROM unnest($1::uuid[], $2::text[]) ORDER BY 1
-ON CONFLICT (service_id) DO NOTHING
+ON CONFLICT DO NOTHING
 """
 _SERIES: Final = """
 INSERT INTO series (series_id, service_id, metric_name, tags)
