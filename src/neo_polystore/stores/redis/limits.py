@@ -35,12 +35,15 @@ _FAMILY: dict[Algorithm, str] = {
 }
 _SHORT = 100
 
+BATCH = 32
+"""The limits of one call: small enough that the server judges one while another is answered."""
+
 
 class RedisLimits:
     """`ports.limits.Limits` on Redis, one key per client, endpoint and algorithm.
 
-    Checks that are made while another is under way are sent together, in the order in which they
-    came. In a cluster only those of one slot are: see `RedisConfig.cluster`.
+    Checks that are made while another is under way are sent together; two such calls may overtake
+    each other. In a cluster only those of one slot are: see `RedisConfig.cluster`.
     """
 
     def __init__(self, client: RedisClient):
@@ -49,6 +52,8 @@ class RedisLimits:
         self._coalescer: Coalescer[Asked, list[Decision]] = Coalescer(
             self._judge,
             lanes=2,
+            max_weight=BATCH,
+            gather=True,
             weigh=lambda asked: len(asked.keys),
             group=(lambda asked: key_slot(asked.keys[0].encode()))
             if client.config.cluster
