@@ -57,6 +57,9 @@ class Coalescer(Generic[Item, Answer]):
     At most `max_waiting` of weight is held. Further calls, as many again, wait up to `patience`
     seconds for room; whoever waits longer, and all beyond, are refused with UnavailableError, so
     that memory does not grow with the backlog.
+
+    With `gather` a lane lets those whom it has just answered speak before it takes the next
+    batch: who calls again at once is in it, so that batches are full although few lanes run.
     """
 
     def __init__(
@@ -69,12 +72,14 @@ class Coalescer(Generic[Item, Answer]):
         group: Callable[[Item], Hashable] = lambda item: None,
         max_waiting: int = 10_000,
         patience: float = 5.0,
+        gather: bool = False,
     ):
         self._send = send
         self._lanes = lanes
         self._max_weight = max_weight
         self._weigh = weigh
         self._group = group
+        self._gather = gather
         self._room = Room(max_waiting, patience)
         self._queues: dict[Hashable, deque[_Waiting[Item, Answer]]] = {}
         self._running: set[object] = set()  # the lanes in use, by their tasks
@@ -105,18 +110,21 @@ class Coalescer(Generic[Item, Answer]):
                 raise _closing()
             if not self._running and not self._queues:
                 return await self._alone(item)
-            answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            waiting = _Waiting(item, weight, answer)
-            group = self._group(item)
-            queue = self._queues.get(group)
-            if queue is None:
-                self._queues[group] = deque((waiting,))
-            else:
-                queue.append(waiting)
-            self._start_lanes()
-            return await answer
+            return await self._queued(item, weight)
         finally:
             self._room.leave(weight)
+
+    def begin(self, item: Item) -> asyncio.Future[Answer]:
+        """As `call`, for those who do not wait for the answer: it is sent whatever becomes of the
+        future. Refused with UnavailableError at once where there is no room."""
+        weight = self._weigh(item)
+        if self._closed:
+            raise _closing()
+        if not self._room.enter(weight):
+            raise UnavailableError("too many calls are waiting")
+        answer = self._queued(item, weight)
+        answer.add_done_callback(lambda _: self._room.leave(weight))
+        return answer
 
     async def close(self) -> None:
         """Take no more calls; return when everything that was taken has been answered."""
@@ -124,6 +132,18 @@ class Coalescer(Generic[Item, Answer]):
         while self._running or self._queues:
             self._ended = asyncio.Event()
             await self._ended.wait()
+
+    def _queued(self, item: Item, weight: int) -> asyncio.Future[Answer]:
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        waiting = _Waiting(item, weight, answer)
+        group = self._group(item)
+        queue = self._queues.get(group)
+        if queue is None:
+            self._queues[group] = deque((waiting,))
+        else:
+            queue.append(waiting)
+        self._start_lanes()
+        return answer
 
     async def _alone(self, item: Item) -> Answer:
         """A batch of one from the caller's own task: nobody is there to share with."""
@@ -156,6 +176,8 @@ class Coalescer(Generic[Item, Answer]):
                 self._counts.batches += 1
                 self._counts.items += len(batch)
                 await self._carry(batch)
+                if self._gather:
+                    await asyncio.sleep(0)
         finally:
             # in the same step that found the queue empty: a caller who was answered just now may
             # call again before any callback of this task runs, and must not take it for a lane
