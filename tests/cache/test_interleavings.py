@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,7 +13,17 @@ import pytest_asyncio
 
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
+from neo_polystore.wrappers.cached_near import NearTier
 from tests.cache.interleaving import Run
+
+SIDE_BY_SIDE = 16
+"""Runs that share the server's round trips, each with a key, scheduler and processes of its own."""
+
+EXPECTED = (
+    "hits", "local", "fills", "prevented", "killed", "expired", "restarted", "cut", "relayed",
+    "tracking lost", "deaf",
+)  # fmt: skip
+"""What must have happened for the proof to be worth anything."""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -35,29 +47,44 @@ async def test_no_interleaving_reads_an_old_value_after_an_invalidation(
 ) -> None:
     client: Any = store._client
     happened: Counter[str] = Counter()
-    for seed in range(runs):
-        run = Run(seed, store.port("cache"), client)
-        await run.play()
-        assert not run.stale, f"seed {seed}: {run.stale}"
-        happened.update(run.events)
-        for member in run._members:
-            counts = member.port.counts
-            happened.update(
-                hits=counts.hits,
-                fills=counts.filled,
-                prevented=counts.refused,
-                cuts=counts.failures,
-            )
-    assert all(
-        happened[name]
-        for name in (
-            "hits",
-            "fills",
-            "prevented",
-            "killed",
-            "expired",
-            "restarted",
-            "cut",
-            "relayed",
-        )
-    ), happened
+    for first in range(0, runs, SIDE_BY_SIDE):
+        seeds = range(first, min(first + SIDE_BY_SIDE, runs))
+        group = [Run(seed, store.port("cache"), client) for seed in seeds]
+        await asyncio.gather(*(run.play() for run in group))
+        for seed, run in zip(seeds, group, strict=True):
+            assert not run.stale, f"seed {seed}: {run.stale}"
+            happened.update(run.events)
+            for member in run.members:
+                counts = member.port.counts
+                happened.update(
+                    hits=counts.hits,
+                    local=counts.local,
+                    fills=counts.filled,
+                    prevented=counts.refused,
+                    cuts=counts.failures,
+                )
+    assert all(happened[name] for name in EXPECTED), happened
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["evict", *(pytest.param(name, marks=pytest.mark.long) for name in ("answered", "lost"))],
+)
+async def test_the_interleavings_find_copies_that_outlive_a_change(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    client: Any = store._client
+    faulty = {
+        "evict": lambda tier, keys: None,
+        "answered": lambda tier, key: tier._asked.pop(key, None) is not None,
+        "lost": lambda tier: tier.alive(-math.inf),
+    }
+    monkeypatch.setattr(NearTier, fault, faulty[fault])
+    async with asyncio.timeout(600):
+        for first in range(0, 20_000, SIDE_BY_SIDE):
+            seeds = range(first, first + SIDE_BY_SIDE)
+            group = [Run(seed, store.port("cache"), client) for seed in seeds]
+            await asyncio.gather(*(run.play() for run in group))
+            if any(run.stale for run in group):
+                return
+    pytest.fail("no interleaving has shown the fault")

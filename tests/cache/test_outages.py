@@ -22,8 +22,8 @@ from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
 from neo_polystore.wrappers.cached import cached
 from neo_polystore.wrappers.cached_later import publishing
-from tests.cache.redis_server import RedisServer
 from tests.proxy import Proxy
+from tests.redis_server import RedisServer
 
 BUDGET = 0.25
 SLACK = 1.0
@@ -56,7 +56,8 @@ def network(key: int, version: int) -> Network:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def server(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[RedisServer]:
-    async with RedisServer(tmp_path, unused_tcp_port) as server:
+    options = ("--appendonly", "yes", "--appendfsync", "everysec")
+    async with RedisServer(tmp_path, unused_tcp_port, *options) as server:
         yield server
 
 
@@ -105,7 +106,7 @@ async def test_nothing_old_is_read_while_redis_is_killed_and_restarted_under_loa
         work += [asyncio.create_task(read()) for _ in range(6)]
         for _ in range(3):
             await asyncio.sleep(0.4)
-            await server.kill()
+            await server.stop()
             await asyncio.sleep(0.3)
             await server.start()
             hits = sum(process.counts.hits for process in processes)
@@ -131,7 +132,7 @@ async def test_what_a_restart_brings_back_is_not_served(server: RedisServer) -> 
     assert await client.run("test", "WAIT", 0, 0) == 0
     await asyncio.sleep(1.2)  # until the append-only file has it: once a second
     primary.stored["5"] = network(5, 2)  # its invalidation is what the crash has lost
-    await server.kill()
+    await server.stop()
     await server.start()
     other = await opened(server.port)
     assert await other.port("cache").get("network:5") is not None

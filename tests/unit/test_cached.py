@@ -390,10 +390,10 @@ async def test_an_uncertain_key_is_not_read_though_the_cache_answers(cache: Cach
         def __getattr__(self, name: str) -> Any:
             return getattr(cache, name)
 
-        async def invalidate(self, keys: Sequence[str]) -> None:
+        async def invalidate(self, keys: Sequence[str], **options: Any) -> bool:
             if self.refuses:
                 raise UnavailableError("not now")
-            await cache.invalidate(keys)
+            return await cache.invalidate(keys, **options)
 
     refusing = Refusing()
     guard = CacheGuard(cast(Cache, refusing), budget=10, pause=0)
@@ -402,7 +402,6 @@ async def test_an_uncertain_key_is_not_read_though_the_cache_answers(cache: Cach
         await cache.set(key, b"value", ttl=60)
     await guard.invalidate([changed], ttl=60)
     assert (await guard.usable(changed), await guard.get(changed)) == (False, None)
-    assert await guard.lease(changed) == (None, "")
     assert (await guard.usable(other), await guard.get(other)) == (True, b"value")
     refusing.refuses = False
     assert (await guard.usable(changed), await guard.get(changed)) == (True, None)
@@ -416,7 +415,7 @@ async def test_too_many_uncertain_keys_stop_the_use_of_the_cache(cache: Cache) -
         def __getattr__(self, name: str) -> Any:
             return getattr(cache, name)
 
-        async def invalidate(self, keys: Sequence[str]) -> None:
+        async def invalidate(self, keys: Sequence[str], **options: Any) -> bool:
             raise UnavailableError("down")
 
     guard = CacheGuard(

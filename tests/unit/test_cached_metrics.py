@@ -96,10 +96,10 @@ def filled(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[byt
     found: dict[str, tuple[bytes, float]] = {}
     fill = cache.fill
 
-    async def recording(key: str, value: bytes, *, lease: str, ttl: float) -> bool:
+    async def recording(key: str, value: bytes, *, ttl: float, **options: Any) -> bool:
         if len(key) == len("metrics:") + 64:
             found[key] = (value, ttl)
-        return await fill(key, value, lease=lease, ttl=ttl)
+        return await fill(key, value, ttl=ttl, **options)
 
     monkeypatch.setattr(cache, "fill", recording)
     return found
@@ -319,10 +319,10 @@ async def test_concurrent_writes_share_their_messages(
     calls = 0
     invalidate = cache.invalidate
 
-    async def counting(keys: Sequence[str], **options: Any) -> None:
+    async def counting(keys: Sequence[str], **options: Any) -> bool:
         nonlocal calls
         calls += 1
-        await invalidate(keys, **options)
+        return await invalidate(keys, **options)
 
     monkeypatch.setattr(cache, "invalidate", counting)
     await asyncio.gather(*(metrics.write([point(service)]) for _ in range(500)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -33,6 +33,26 @@ class Look(NamedTuple):
     versions: tuple[str, ...] = ()
 
 
+class Listener(Protocol):
+    """Whoever keeps copies of what the cache holds, and is told what may have changed.
+
+    The methods do not wait. Copies may be used from `alive` on and until the time it names,
+    unless `lost` or `evict` comes first.
+    """
+
+    def alive(self, until: float) -> None:
+        """Every change is told up to now; that counts until this time of the monotonic clock."""
+
+    def evict(self, keys: Iterable[str]) -> None:
+        """What is under these keys may have changed."""
+
+    def forget(self) -> None:
+        """Everything may have changed."""
+
+    def lost(self) -> None:
+        """From now on nothing is told."""
+
+
 class Cache(Protocol):
     """Bytes by key, with the TTL of the key's family.
 
@@ -45,6 +65,9 @@ class Cache(Protocol):
     fill, so that a writer who dies between his commit and his invalidation leaves no old value:
     his change ends by itself after a bounded time. Tags are keys whose version an entry was
     filled under: invalidating the tag ends all of them.
+
+    A `deadline` is a time of the event loop's clock by which the call has ended: with
+    UnavailableError where the cache has not answered until then.
     """
 
     @property
@@ -60,6 +83,9 @@ class Cache(Protocol):
     def in_family(self, family: str, *parts: str) -> Place:
         """Where something of a key family that is no record belongs; no I/O."""
 
+    def follow(self, data_type: str, listener: Listener) -> None:
+        """Tell the listener of every change to records of a data type, until the store closes."""
+
     async def get(self, key: str) -> bytes | None:
         """The cached value, or None."""
 
@@ -69,14 +95,28 @@ class Cache(Protocol):
         No value and no token where the key is changing.
         """
 
-    async def look(self, key: str, *, tags: Sequence[str] = (), instead_of: bytes = b"") -> Look:
-        """Value, lease or neither, with the versions of the tags, in one round trip.
+    async def look(
+        self,
+        key: str,
+        *,
+        tags: Sequence[str] = (),
+        instead_of: bytes = b"",
+        settled: float = 0.0,
+        deadline: float | None = None,
+    ) -> Look:
+        """Value, lease or neither, with the versions of the tags.
 
         A value that begins with `instead_of` is removed first: its reader found it useless.
+        A tag whose version is younger than `settled` seconds counts as one that is changing.
         """
 
-    async def fill(self, key: str, value: bytes, *, lease: str, ttl: float) -> bool:
-        """Store the value for `ttl` seconds if the lease still holds; answers whether it did."""
+    def fill(
+        self, key: str, value: bytes, *, lease: str, ttl: float, deadline: float | None = None
+    ) -> Awaitable[bool]:
+        """Store the value for `ttl` seconds if the lease still holds; answers whether it did.
+
+        May begin when it is called, and be finished without being awaited.
+        """
 
     async def renew(self, key: str, value: bytes, *, seen: bytes, ttl: float) -> bool:
         """Replace the value that begins with `seen`, if it is still there; whether it was.
@@ -87,11 +127,16 @@ class Cache(Protocol):
     async def set(self, key: str, value: bytes, *, ttl: float) -> None:
         """Store the value for `ttl` seconds, whatever is there; running leases end."""
 
-    async def begin_change(self, keys: Sequence[str], *, change: str) -> None:
+    async def begin_change(
+        self, keys: Sequence[str], *, change: str, deadline: float | None = None
+    ) -> None:
         """Remove values, end running leases, and keep the keys empty until the change ends."""
 
-    async def invalidate(self, keys: Sequence[str], *, change: str = "") -> None:
+    async def invalidate(
+        self, keys: Sequence[str], *, change: str = "", deadline: float | None = None
+    ) -> bool:
         """Remove values and end running leases; after this returns no old value is served.
 
-        Ends the `change` where one is named; changes that others have under way go on.
+        Ends the `change` where one is named; changes that others have under way go on. Answers
+        whether there was anything under any of the keys.
         """

@@ -44,14 +44,18 @@ class NotCarriedError(ValueError):
 @dataclass(frozen=True, slots=True)
 class Codec:
     """How a model's records are written and read. `converters` is None for the model's own way.
+    `numbers` are the fields that hold integers, which JSON readers bring back up to 64 bits.
 
-    `exact`: whatever can be written is read back equal, so nobody needs to try.
+    `exact`: whatever can be written is read back equal, so nobody needs to try. `shareable`:
+    nothing in a record can be changed, so that many may hold the same one.
     """
 
     model: type[Record]
     converters: tuple[tuple[str, Convert], ...] | None
     excluded: tuple[str, ...]
     exact: bool = False
+    shareable: bool = False
+    numbers: tuple[str, ...] = ()
 
     def dump(self, record: Record) -> bytes:
         """The record's JSON; NotCarriedError where that would not bring it back."""
@@ -60,16 +64,16 @@ class Codec:
         try:
             if self.converters is None:
                 return record.model_dump_json(by_alias=True).encode()
-            values = {
-                name: value for name, value in record.__dict__.items() if name not in self.excluded
-            }
+            values = record.__dict__
+            if self.excluded:
+                values = {name: values[name] for name in values if name not in self.excluded}
             large = {
                 name: str(value)
-                for name, value in values.items()
-                if type(value) is int and not -_LARGEST <= value <= _LARGEST
+                for name in self.numbers
+                if (value := values.get(name)) is not None and not -_LARGEST <= value <= _LARGEST
             }
             if large:
-                values |= dict.fromkeys(large) | {_NUMBERS: large}
+                values = values | dict.fromkeys(large) | {_NUMBERS: large}
             return orjson.dumps(values, default=_text, option=_JSON)
         except (TypeError, ValueError) as error:
             raise NotCarriedError(str(error)) from None
@@ -97,19 +101,23 @@ def codec(model: type[Record]) -> Codec:
     fields = model.__pydantic_fields__
     excluded = tuple(name for name, field in fields.items() if field.exclude)
     converters: list[tuple[str, Convert]] = []
-    exact = True
+    numbers: list[str] = []
+    exact = shareable = True
     for name, field in fields.items():
         if name in excluded:
             continue
         kinds = _kinds(field.annotation)
         exact = exact and kinds <= {str, int, bool, UUID, datetime}
+        shareable = shareable and not kinds & {list, dict}
+        if int in kinds:
+            numbers.append(name)
         if len(kinds) == 1 and (found := _FROM_TEXT.get(next(iter(kinds)))):
             converters.append((name, found))
         elif kinds == {IPv4Address, IPv6Address}:
             converters.append((name, ip_address))
         elif not all(kind in _PLAIN for kind in kinds) or len(kinds) != 1:
             return Codec(model, None, excluded)
-    return Codec(model, tuple(converters), excluded, exact)
+    return Codec(model, tuple(converters), excluded, exact, shareable, tuple(numbers))
 
 
 def _kinds(annotation: Any) -> set[Any]:

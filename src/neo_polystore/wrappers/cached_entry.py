@@ -1,19 +1,24 @@
 """What a cache holds of a record: the record or its absence, for whom, in which model's shape.
 
-An entry is a header line and the record's JSON:
+An entry is a line, a block of fixed size, and the record's JSON (nothing for absence):
 
-    {shape} {epoch} {owner} {checksum} {expires} {seconds of the load} {lease}
+    {shape} {epoch} {owner}
+    checksum (4 bytes), expires (8), seconds of the load (4), a number of its own (8)
 
 `shape` changes with the model, `epoch` with the server (see `Cache.epoch`), `checksum` is CRC-32
-of the JSON, `expires` the Unix time up to which the filler wanted it, and `lease` is unique.
+of what comes behind it, `expires` the Unix time up to which the filler wanted it. Numbers are
+big-endian, times are floats.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
+import re
+import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Generic, Literal, TypeVar, cast
+from typing import Final, Generic, Literal, TypeVar, cast
 from zlib import crc32
 
 import orjson
@@ -26,6 +31,11 @@ R = TypeVar("R", bound=Record)
 LARGEST = 1 << 20
 """Bytes of the largest entry that is worth the cache's memory, where nothing else is said."""
 
+_BLOCK: Final = struct.Struct(">IdfQ")
+_TIMES: Final = struct.Struct(">dfQ")
+_CHECKSUM: Final = 4
+_LINE: Final = re.compile(rb"([0-9a-f]{12}) (\w*) (.+)")
+
 Fault = Literal["foreign", "outdated", "corrupt"]
 
 
@@ -33,27 +43,19 @@ Fault = Literal["foreign", "outdated", "corrupt"]
 class Entry(Generic[R]):
     """A record, or None for one that is known to be absent.
 
-    `expires` (Unix time) and `cost` (seconds of the load) tell when to renew it ahead of time;
-    `head` is the beginning that no other entry has.
+    `expires` (Unix time) and `cost` (seconds of the load) tell when to renew it ahead of time.
     """
 
     record: R | None
     expires: float = 0.0
     cost: float = 0.0
-    head: bytes = b""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Entry) and self.record == other.record
 
 
 def encode(
-    entry: Entry[R],
-    *,
-    model: type[R],
-    owner: str,
-    epoch: str = "",
-    lease: str = "",
-    largest: int = LARGEST,
+    entry: Entry[R], *, model: type[R], owner: str, epoch: str = "", largest: int = LARGEST
 ) -> bytes | None:
     """The entry's bytes; None where it must not be cached.
 
@@ -67,8 +69,10 @@ def encode(
             body = codec(model).dump(entry.record)
         except NotCarriedError:
             return None
-    rest = f"{crc32(body)} {entry.expires:.3f} {entry.cost:.6f} {lease}\n"
-    payload = _beginning(model, epoch, owner) + rest.encode() + body
+    rest = _TIMES.pack(entry.expires, entry.cost, random.getrandbits(64)) + body
+    payload = b"".join(
+        (_beginning(model, epoch, owner), crc32(rest).to_bytes(_CHECKSUM, "big"), rest)
+    )
     if len(payload) > largest:
         return None
     if entry.record is None or codec(model).exact:
@@ -81,36 +85,47 @@ def decode(payload: bytes, *, model: type[R], owner: str, epoch: str = "") -> En
     beginning = _beginning(model, epoch, owner)
     if not payload.startswith(beginning):
         return None
-    header, _, body = payload.partition(b"\n")
+    at = len(beginning)
     try:
-        checksum, expires, cost, _ = header[len(beginning) :].split(b" ")
-        if crc32(body) != int(checksum):
+        checksum, expires, cost, _ = _BLOCK.unpack_from(payload, at)
+        if crc32(payload[at + _CHECKSUM :]) != checksum:
             return None
-        record = cast("R", codec(model).load(body)) if body else None
-        return Entry(record, float(expires), float(cost), header)
-    except (ValueError, TypeError, KeyError):
+        body = payload[at + _BLOCK.size :]
+        return Entry(cast("R", codec(model).load(body)) if body else None, expires, cost)
+    except (ValueError, TypeError, KeyError, struct.error):
         return None
+
+
+def head(payload: bytes) -> bytes:
+    """The beginning of an entry that no other one has."""
+    return payload[: payload.index(b"\n") + 1 + _BLOCK.size]
 
 
 def fault(payload: bytes, *, model: type[R], owner: str, epoch: str = "") -> Fault:
     """Why `decode` answered None: written for another owner, by another version or before the
     server changed, or no entry of ours."""
-    parts = payload[:1024].partition(b"\n")[0].split(b" ")
-    if len(parts) < 7:
+    parts = _LINE.fullmatch(payload[:1024].partition(b"\n")[0])
+    if parts is None:
         return "corrupt"
-    shape, found, *whose = parts[:-4]
+    shape, found, whose = parts.groups()
     if (shape, found) != (_shape(model), epoch.encode()):
         return "outdated"
-    return "corrupt" if b" ".join(whose) == owner.encode() else "foreign"
+    return "corrupt" if whose == owner.encode() else "foreign"
+
+
+def is_for(payload: bytes, owner: str) -> bool:
+    """Whether an entry is for this owner, under whatever versions of its tags."""
+    parts = _LINE.fullmatch(payload[:1024].partition(b"\n")[0])
+    return parts is not None and (parts[3] + b" ").startswith(f"{owner} ".encode())
 
 
 @lru_cache(maxsize=1024)
 def _beginning(model: type[Record], epoch: str, owner: str) -> bytes:
-    return _shape(model) + f" {epoch} {owner} ".encode()
+    return _shape(model) + f" {epoch} {owner}\n".encode()
 
 
 @lru_cache
 def _shape(model: type[Record]) -> bytes:
     """Changes with the model's fields, so that no version reads what another one wrote."""
-    schema = orjson.dumps([2, model.model_json_schema()], option=orjson.OPT_SORT_KEYS)
+    schema = orjson.dumps([3, model.model_json_schema()], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(schema).hexdigest()[:12].encode()

@@ -6,13 +6,11 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
 
 from neo_polystore.errors import PolystoreError
 from neo_polystore.ports.cache import Cache, Look
-
-T = TypeVar("T")
+from neo_polystore.wrappers.cached_counts import CacheCounts
+from neo_polystore.wrappers.cached_near import NearTier
 
 BUDGET = 0.25
 """Seconds that one call to a cache may take, where nothing else is said."""
@@ -22,36 +20,6 @@ NOTHING = Look(None)
 
 Later = Callable[[list[str]], Awaitable[None]]
 """Makes durable that these keys are about to change, for whoever reaches the cache later."""
-
-
-@dataclass(slots=True)
-class CacheCounts:
-    """What happened since the start.
-
-    `hits` came from the cache, `local` of this process's memory, `shared` from a load that
-    another caller had begun, `misses` were loaded. `bypassed` reads did not use the cache.
-    Of the loads, `filled` were stored; `refused` were not, because the record changed meanwhile:
-    each is a stale value prevented; `uncacheable` ones must not be. `corrupt` and `outdated`
-    entries were thrown away, `renewed` ones loaded ahead of their end. `waited` reads waited for
-    another process's load. `failures` are calls that failed or took too long; `uncertain` keys
-    wait for their invalidation; `deferred` keys went into the outbox.
-    """
-
-    hits: int = 0
-    misses: int = 0
-    shared: int = 0
-    bypassed: int = 0
-    filled: int = 0
-    refused: int = 0
-    failures: int = 0
-    uncertain: int = 0
-    local: int = 0
-    waited: int = 0
-    renewed: int = 0
-    corrupt: int = 0
-    outdated: int = 0
-    uncacheable: int = 0
-    deferred: int = 0
 
 
 class CacheGuard:
@@ -66,7 +34,7 @@ class CacheGuard:
     `budget` is the seconds that one call may take; after a failure the cache is left alone for
     `pause` seconds. Beyond `most_uncertain` keys the list is dropped and the cache not read
     until every entry of that time has expired: `longest_fill` after the last such change, plus
-    the TTL.
+    the TTL. `clock` is monotonic. Copies in `near` end with what is changed here.
     """
 
     def __init__(
@@ -79,7 +47,9 @@ class CacheGuard:
         longest_fill: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         later: Later | None = None,
+        near: NearTier | None = None,
     ):
+        self.near = near
         self.counts = CacheCounts()
         self.budget = budget
         self._cache = cache
@@ -90,47 +60,88 @@ class CacheGuard:
         self._later = later
         self._uncertain: dict[str, int] = {}
         self._changes = 0
+        self._behind = False  # some uncertain keys' invalidation has failed and is not under way
         self._settling = False
+        self._closed_until = -math.inf
         self._resting_until = -math.inf
-        self._distrusted_until = -math.inf
 
     @property
     def epoch(self) -> str:
         """The cache's."""
         return self._cache.epoch
 
+    def open_to(self, key: str) -> bool:
+        """Whether the cache may be asked for this key, and nothing has to be done before."""
+        return not self._behind and self._is_usable(key)
+
     async def usable(self, key: str) -> bool:
-        """Whether the cache may be asked for this key now."""
-        if self._uncertain and not self._settling and not self._is_resting():
-            self._settling = True
-            try:
-                await self._settle(list(self._uncertain))
-            finally:
-                self._settling = False
+        """Whether the cache may be asked for this key, after trying what is to be done before."""
+        if self._behind:
+            await self._catch_up()
         return self._is_usable(key)
 
     async def get(self, key: str) -> bytes | None:
         """The cached value; None also where the cache may not be asked or fails."""
-        return await self._call(self._cache.get(key)) if self._is_usable(key) else None
-
-    async def lease(self, key: str) -> tuple[bytes | None, str]:
-        """Value or lease; neither (an empty token) where the cache may not be asked or fails."""
         if not self._is_usable(key):
-            return None, ""
-        return await self._call(self._cache.lease(key)) or (None, "")
+            return None
+        try:
+            async with asyncio.timeout(self.budget):
+                return await self._cache.get(key)
+        except (PolystoreError, TimeoutError):
+            self._failed()
+            return None
 
-    async def look(self, key: str, *, tags: Sequence[str] = (), instead_of: bytes = b"") -> Look:
+    async def look(
+        self, key: str, *, tags: Sequence[str] = (), instead_of: bytes = b"", settled: float = 0.0
+    ) -> Look:
         """As `Cache.look`; neither value nor lease where the cache may not be asked or fails."""
         if not (self._is_usable(key) and (not tags or all(map(self._is_usable, tags)))):
             return NOTHING
-        found = await self._call(self._cache.look(key, tags=tags, instead_of=instead_of))
-        return found if found is not None and key not in self._uncertain else NOTHING
+        try:
+            found = await self._cache.look(
+                key, tags=tags, instead_of=instead_of, settled=settled, deadline=self._deadline()
+            )
+        except PolystoreError:
+            self._failed()
+            return NOTHING
+        return NOTHING if key in self._uncertain else found
 
     async def fill(self, key: str, value: bytes, *, lease: str, ttl: float) -> bool:
         """Whether the value is in the cache, and no change has come since the lease."""
+        filled: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def done(answer: bool) -> None:
+            if not filled.done():
+                filled.set_result(answer)
+
+        self.begin_fill(key, value, lease=lease, ttl=ttl, done=done)
+        return await filled
+
+    def begin_fill(
+        self, key: str, value: bytes, *, lease: str, ttl: float, done: Callable[[bool], None]
+    ) -> None:
+        """Begin to fill; `done` is told what `fill` answers."""
         if not lease or not self._is_usable(key):
+            done(False)
+            return
+        try:
+            filling = asyncio.ensure_future(
+                self._cache.fill(key, value, lease=lease, ttl=ttl, deadline=self._deadline())
+            )
+        except PolystoreError:
+            self._failed()
+            done(False)
+            return
+        filling.add_done_callback(lambda filled: done(self._filled(key, filled)))
+
+    def _filled(self, key: str, filling: asyncio.Future[bool]) -> bool:
+        try:
+            filled = filling.result()
+        except asyncio.CancelledError:
             return False
-        filled = await self._call(self._cache.fill(key, value, lease=lease, ttl=ttl)) or False
+        except PolystoreError:
+            self._failed()
+            filled = False
         if filled:
             self.counts.filled += 1
         else:
@@ -141,7 +152,13 @@ class CacheGuard:
         """Replace the value that was seen, where nothing has changed since."""
         if not self._is_usable(key):
             return
-        if await self._call(self._cache.renew(key, value, seen=seen, ttl=ttl)):
+        try:
+            async with asyncio.timeout(self.budget):
+                renewed = await self._cache.renew(key, value, seen=seen, ttl=ttl)
+        except (PolystoreError, TimeoutError):
+            self._failed()
+            return
+        if renewed:
             self.counts.renewed += 1
         else:
             self.counts.refused += 1
@@ -149,7 +166,7 @@ class CacheGuard:
     async def give_up(self, key: str) -> None:
         """End the lease of a load that has failed; other loads of the key then fill nothing."""
         if self._is_usable(key):
-            await self._call(self._done(self._cache.invalidate([key])))
+            await self._invalidate([key], "")
 
     async def begin(self, keys: Iterable[str], *, change: str) -> None:
         """Announce a change of these keys, under an id that is given to `invalidate` afterwards.
@@ -158,71 +175,102 @@ class CacheGuard:
         Where neither can, other processes may read the old value until it expires.
         """
         changed = list(dict.fromkeys(keys))
+        if self.near is not None:
+            self.near.evict(changed)
         for start in range(0, len(changed), _BATCH):
             batch = changed[start : start + _BATCH]
-            told = not self._is_resting() and await self._call(
-                self._done(self._cache.begin_change(batch, change=change))
-            )
-            if not told and self._later is not None:
-                try:
-                    await self._later(batch)
-                    self.counts.deferred += len(batch)
-                except PolystoreError:
-                    self.counts.failures += 1
+            if await self._announced(batch, change) or self._later is None:
+                continue
+            try:
+                await self._later(batch)
+                self.counts.deferred += len(batch)
+            except PolystoreError:
+                self.counts.failures += 1
 
-    async def invalidate(self, keys: Iterable[str], *, ttl: float, change: str = "") -> None:
+    async def invalidate(self, keys: Iterable[str], *, ttl: float, change: str = "") -> bool:
         """The records under these keys have changed; `ttl` is the longest that an entry lives.
+        Whether there may have been anything under them.
 
         What has to be remembered is remembered before the first await, so that cancelling the
         caller loses nothing.
         """
         self._changes += 1
         changed = list(dict.fromkeys(keys))
+        if self.near is not None:
+            self.near.evict(changed)
         self._uncertain.update(dict.fromkeys(changed, self._changes))
         self.counts.uncertain = len(self._uncertain)
-        await self._settle(changed, change)
+        held = await self._settle(changed, change)
         if len(self._uncertain) > self._most_uncertain:
             self._uncertain.clear()
+            self._behind = False
             until = self._clock() + ttl + self._longest_fill
-            self._distrusted_until = max(self._distrusted_until, until)
+            self._closed_until = max(self._closed_until, until)
             self.counts.uncertain = 0
-        elif self._uncertain:
-            await self.usable("")  # the cache may be back: settle what earlier changes left
+        elif self._behind:
+            await self._catch_up()
+        return held
 
-    async def _settle(self, keys: list[str], change: str = "") -> None:
-        """Invalidate uncertain keys, a batch at a time, until done or the cache fails."""
-        for start in range(0, len(keys), _BATCH):
-            if self._is_resting():
-                break
-            batch = {key: self._uncertain.get(key) for key in keys[start : start + _BATCH]}
-            options = {"change": change} if change else {}
-            if await self._call(self._done(self._cache.invalidate(list(batch), **options))):
-                for key, number in batch.items():
-                    if self._uncertain.get(key) == number:  # not changed again meanwhile
-                        self._uncertain.pop(key, None)
-        self.counts.uncertain = len(self._uncertain)
+    async def _catch_up(self) -> None:
+        """The cache may be back: invalidate what earlier changes have left."""
+        if self._settling or self._is_resting():
+            return
+        self._settling, self._behind = True, False
+        try:
+            await self._settle(list(self._uncertain))
+        finally:
+            self._settling = False
 
-    def _is_usable(self, key: str) -> bool:
-        return (
-            key not in self._uncertain
-            and not self._is_resting()
-            and self._clock() >= self._distrusted_until
-        )
-
-    @staticmethod
-    async def _done(work: Awaitable[None]) -> bool:
-        await work
+    async def _announced(self, keys: list[str], change: str) -> bool:
+        if self._is_resting():
+            return False
+        try:
+            await self._cache.begin_change(keys, change=change, deadline=self._deadline())
+        except PolystoreError:
+            self._failed()
+            return False
         return True
 
-    async def _call(self, work: Awaitable[T]) -> T | None:
-        """The answer, or None and a pause where the cache fails or is slow."""
+    async def _settle(self, keys: list[str], change: str = "") -> bool:
+        """Invalidate uncertain keys, a batch at a time, until done or the cache fails."""
+        held = done = False
         try:
-            async with asyncio.timeout(self.budget):
-                return await work
-        except (PolystoreError, TimeoutError):
-            self.counts.failures += 1
-            self._resting_until = self._clock() + self._pause
+            for start in range(0, len(keys), _BATCH):
+                if self._is_resting():
+                    return True
+                batch = keys if len(keys) <= _BATCH else keys[start : start + _BATCH]
+                numbers = [self._uncertain.get(key) for key in batch]
+                told = await self._invalidate(batch, change)
+                if told is None:
+                    return True
+                held = held or told
+                for key, number in zip(batch, numbers, strict=True):
+                    if self._uncertain.get(key) == number:  # not changed again meanwhile
+                        self._uncertain.pop(key, None)
+            done = True
+        finally:
+            self._behind = self._behind or not done
+            self.counts.uncertain = len(self._uncertain)
+        return held
+
+    async def _invalidate(self, keys: list[str], change: str) -> bool | None:
+        """Whether there was anything; None where the cache failed."""
+        try:
+            return await self._cache.invalidate(keys, change=change, deadline=self._deadline())
+        except PolystoreError:
+            self._failed()
             return None
+
+    def _is_usable(self, key: str) -> bool:
+        return key not in self._uncertain and self._clock() >= self._closed_until
+
+    def _failed(self) -> None:
+        self.counts.failures += 1
+        self._resting_until = self._clock() + self._pause
+        self._closed_until = max(self._closed_until, self._resting_until)
 
     def _is_resting(self) -> bool:
         return self._clock() < self._resting_until
+
+    def _deadline(self) -> float:
+        return time.monotonic() + self.budget

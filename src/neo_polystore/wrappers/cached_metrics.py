@@ -44,7 +44,8 @@ from neo_polystore.records.metrics import MetricPoint
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import Scope
-from neo_polystore.wrappers.cached_guard import BUDGET, CacheCounts, CacheGuard
+from neo_polystore.wrappers.cached_counts import CacheCounts
+from neo_polystore.wrappers.cached_guard import BUDGET, CacheGuard
 from neo_polystore.wrappers.metric_versions import FAMILY, MetricVersions
 
 _FORM: Final = "metrics-1"

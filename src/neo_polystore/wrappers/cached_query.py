@@ -23,8 +23,10 @@ from neo_polystore.errors import UsageError
 from neo_polystore.ports.cache import Cache, Place
 from neo_polystore.records.base import Record
 from neo_polystore.records.scope import NOBODY, Scope
-from neo_polystore.wrappers.cached_guard import CacheCounts
-from neo_polystore.wrappers.cached_read import ReadThrough, Wanted
+from neo_polystore.wrappers.cached_counts import CacheCounts
+from neo_polystore.wrappers.cached_read import ReadThrough
+from neo_polystore.wrappers.cached_tag import SETTLED
+from neo_polystore.wrappers.cached_wanted import Wanted
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -43,14 +45,23 @@ class Result(Record):
 class QueryCache:
     """Results of queries, for one tenant and service.
 
-    `common` are the data types that no tenant owns; any other tag belongs to the tenant. `usable`
-    says whether this transaction may use the cache now.
+    `common` are the data types that no tenant owns; any other tag belongs to the tenant. `rare`
+    are tags that writers end only if they are used (see `cached_tag`). `usable` says
+    whether this transaction may use the cache now.
     """
 
-    def __init__(self, cache: Cache, reading: ReadThrough, *, common: frozenset[str]):
+    def __init__(
+        self,
+        cache: Cache,
+        reading: ReadThrough,
+        *,
+        common: frozenset[str],
+        rare: frozenset[str] = frozenset(),
+    ):
         self._cache = cache
         self._reading = reading
         self._common = common
+        self._rare = rare
         self._scope = NOBODY
         self._usable: Callable[[], bool] = lambda: True
 
@@ -106,6 +117,7 @@ class QueryCache:
             load=loaded,
             cacheable=lambda result: True,
             tags=tuple(self._tag(tag).key for tag in tags),
+            settled=0.0 if self._rare.isdisjoint(tags) else SETTLED,
         )
         found: Any = (await self._reading.get(wanted)).record
         return found.result

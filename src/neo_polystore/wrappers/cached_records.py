@@ -11,44 +11,27 @@ else goes straight to the primary. `docs/decisions/0013` says who may read an ol
 from __future__ import annotations
 
 import re
-import secrets
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from copy import copy
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from neo_polystore.errors import NotFoundError
-from neo_polystore.ports.cache import Cache, Place
+from neo_polystore.ports.cache import Place
 from neo_polystore.ports.records import Records
 from neo_polystore.records.base import Record
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import NOBODY, Scope
-from neo_polystore.wrappers.cached_entry import LARGEST
-from neo_polystore.wrappers.cached_guard import BUDGET, CacheCounts, CacheGuard, Later
-from neo_polystore.wrappers.cached_read import ReadThrough, Wanted
-from neo_polystore.wrappers.cached_touched import Touched
+from neo_polystore.wrappers.cached_counts import CacheCounts
+from neo_polystore.wrappers.cached_options import Caching
+from neo_polystore.wrappers.cached_tag import RareTag
+from neo_polystore.wrappers.cached_touched import Changing, Touched
+from neo_polystore.wrappers.cached_wanted import Seen, Wanted
 
 R = TypeVar("R", bound=Record)
 P = TypeVar("P", bound=Records[Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Caching:
-    """What cached ports have in common: the cache, and how it is used. `budget` is the seconds
-    that one call to it may take, `largest` the bytes of the largest entry, `later` the outbox."""
-
-    cache: Cache
-    budget: float = BUDGET
-    largest: int = LARGEST
-    later: Later | None = None
-
-    def reading(self) -> ReadThrough:
-        """A reader with counts of its own."""
-        guard = CacheGuard(self.cache, budget=self.budget, later=self.later)
-        return ReadThrough(guard, largest=self.largest)
 
 
 class CachedRecords(Generic[R, P]):
@@ -60,8 +43,8 @@ class CachedRecords(Generic[R, P]):
     `tenant_owned`: entries are bound to the scope that loaded them and seen by no other; without
     a tenant the cache is not asked. `canonical`: the form of keys as records write them; only for
     such keys is absence remembered, because a write invalidates no other spelling. `written_once`:
-    `write` changes no stored record, so it has nothing to announce; what it ends is absence, and
-    the queries that did not find it.
+    `write` changes no stored record, so there is nothing to announce, no absence is remembered,
+    and all that it ends is queries (see `cached_tag`).
 
     `joined` to a unit of work a port reads within that and changes nothing before its commit.
     """
@@ -75,9 +58,13 @@ class CachedRecords(Generic[R, P]):
         self._model: type[R] = primary.record
         self._data_type = data_type
         self._cache = caching.cache
-        self._reading = caching.reading()
+        self._reading = caching.reading(data_type)
+        self._near = self._reading.guard.near
+        self._counts = self._reading.guard.counts
+        self._queries = RareTag(self._reading.guard, caching.cache.in_family("tag", "", data_type))
         self._scope = NOBODY
         self._touched: Touched | None = None
+        self._bind()
 
     @property
     def record(self) -> type[R]:
@@ -87,13 +74,14 @@ class CachedRecords(Generic[R, P]):
     @property
     def counts(self) -> CacheCounts:
         """What the cache was good for, over all scopes."""
-        return self._reading.guard.counts
+        return self._counts
 
     def within(self, scope: Scope) -> Self:
         """The same port, cache and counts, acting for a tenant and service."""
         bound = copy(self)
         bound.primary = self.primary.within(scope)
         bound._scope = scope
+        bound._bind()
         return bound
 
     def joined(self, port: P, scope: Scope, touched: Touched) -> Self:
@@ -101,29 +89,55 @@ class CachedRecords(Generic[R, P]):
         bound = self.within(scope)
         bound.primary = port
         bound._touched = touched
+        bound._bind()
         return bound
+
+    def _bind(self) -> None:
+        """What every read needs to know of the scope. Row-level security may look at tenant and
+        service, so `_owner` says for whom an entry was loaded."""
+        scope = self._scope
+        self._tenant = scope.tenant if self.tenant_owned else None
+        self._own_tag: Place | None = None
+        self._owner = "-"
+        if self.tenant_owned:
+            self._owner = f"{scope.tenant} {(scope.service or '').encode().hex()}"
+        self._past_cache = self._touched is not None or (self.tenant_owned and scope.tenant is None)
 
     async def settled(self) -> None:
         """Return when what was read so far is in the cache."""
-        await self._reading.settled()
+        await self._reading.loads.settled()
 
     async def get(self, key: str) -> R:
         """The record as the primary has it; raises NotFoundError."""
-        if self._touched is not None or (self.tenant_owned and self._scope.tenant is None):
+        if self._past_cache:
             return self._answer(key, await self._from_primary(key))
+        place = self._cache.place(self._data_type, key, tenant=self._tenant)
+        if self._near is not None:
+            copy: R | None = self._near.get(place.key, self._owner)
+            if copy is not None:
+                self._counts.local += 1
+                return copy
+        found = await self._reading.glance(place.key, self._owner, self._model)
+        if found is not None and not isinstance(found, Seen):
+            return found
         wanted = Wanted(
-            place=self._place(key),
+            place=place,
             owner=self._owner,
             model=self._model,
             load=lambda: self._from_primary(key),
             cacheable=lambda record: self._is_findable(key, record),
         )
-        return self._answer(key, (await self._reading.get(wanted)).record)
+        return self._answer(key, (await self._reading.get(wanted, found)).record)
 
     async def write(self, records: Sequence[R]) -> Written:
         """Write to the primary, then invalidate."""
-        keys = [record.key for record in records]
-        async with self.changing(keys, announced=not self.written_once):
+        if self.written_once and self._touched is None:
+            try:
+                return await self.primary.write(records)
+            finally:
+                if not self._queries.is_idle():
+                    await self._queries.end()
+        async with self.changing([record.key for record in records]):
             return await self.primary.write(records)
 
     async def find(self, query: Query) -> Page[R]:
@@ -142,61 +156,37 @@ class CachedRecords(Generic[R, P]):
         """From the primary."""
         return await self.primary.distinct(query, field)
 
-    def changing(
-        self, keys: Iterable[str], *, announced: bool = True
-    ) -> AbstractAsyncContextManager[None]:
+    def changing(self, keys: Iterable[str]) -> AbstractAsyncContextManager[None]:
         """Around a call to the primary that may change these records: invalidates at the end."""
-        return self.changing_places(self.places(keys), announced=announced)
+        return self.changing_places(self.places(keys))
 
-    @asynccontextmanager
-    async def changing_places(
-        self, places: list[Place], *, announced: bool = True
-    ) -> AsyncIterator[None]:
+    def changing_places(self, places: list[Place]) -> AbstractAsyncContextManager[None]:
         """The same for entries and tags."""
-        if self._touched is not None:
-            self._touched.add(self._reading.guard, places)
-            yield
-        elif not places:
-            yield
-        else:
-            touched, change = [place.key for place in places], secrets.token_hex(8)
-            guard = self._reading.guard
-            try:
-                if announced:
-                    await guard.begin(touched, change=change)
-                yield
-            finally:
-                longest = max(place.ttl for place in places)
-                await guard.invalidate(touched, ttl=longest, change=change if announced else "")
+        return Changing(self._reading.guard, places, self._touched)
 
     def places(self, keys: Iterable[str]) -> list[Place]:
         """What a change of these records invalidates: their entries, and every query of them."""
         places = [self._place(key) for key in keys]
         if places:
-            places.append(self.tag(self._data_type))
+            if self._own_tag is None:
+                self._own_tag = self.tag(self._data_type)
+            places.append(self._own_tag)
         return places
 
     def tag(self, name: str) -> Place:
         """The tag of this name, within the tenant whose records these are."""
-        tenant = self._scope.tenant if self.tenant_owned else None
-        return self._cache.in_family("tag", str(tenant or ""), name)
+        return self._cache.in_family("tag", str(self._tenant or ""), name)
 
     def _is_findable(self, key: str, record: R | None) -> bool:
         """Whether a write of this record would invalidate it under this spelling of its key."""
         if record is not None:
             return record.key == key
-        return self.canonical is not None and self.canonical.fullmatch(key) is not None
-
-    @property
-    def _owner(self) -> str:
-        """For whom an entry was loaded: row-level security may look at tenant and service."""
-        if not self.tenant_owned:
-            return "-"
-        return f"{self._scope.tenant} {(self._scope.service or '').encode().hex()}"
+        if self.written_once or self.canonical is None:
+            return False
+        return self.canonical.fullmatch(key) is not None
 
     def _place(self, key: str) -> Place:
-        tenant = self._scope.tenant if self.tenant_owned else None
-        return self._cache.place(self._data_type, key, tenant=tenant)
+        return self._cache.place(self._data_type, key, tenant=self._tenant)
 
     async def _from_primary(self, key: str) -> R | None:
         try:

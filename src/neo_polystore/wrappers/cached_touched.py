@@ -1,8 +1,8 @@
-"""What a unit of work has changed of cached records, to be announced before its commit."""
+"""What is about to change of cached records: announced before, invalidated afterwards."""
 
 from __future__ import annotations
 
-import secrets
+import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -15,7 +15,7 @@ class Touched:
 
     def __init__(self) -> None:
         self._places: dict[CacheGuard, dict[str, float]] = {}
-        self._change = secrets.token_hex(8)
+        self._change = f"{random.getrandbits(64):x}"
 
     def __bool__(self) -> bool:
         return bool(self._places)
@@ -39,3 +39,34 @@ class Touched:
         finally:
             for guard, places in self._places.items():
                 await guard.invalidate(places, ttl=max(places.values()), change=self._change)
+
+
+class Changing:
+    """Around a change of these places: at once, or with the unit of work that it belongs to."""
+
+    __slots__ = ("_change", "_guard", "_keys", "_places", "_touched")
+
+    def __init__(self, guard: CacheGuard, places: Sequence[Place], touched: Touched | None):
+        self._guard = guard
+        self._places = places
+        self._touched = touched
+        self._keys = [place.key for place in places]
+        self._change = f"{random.getrandbits(64):x}"
+
+    async def __aenter__(self) -> None:
+        if self._touched is not None:
+            self._touched.add(self._guard, self._places)
+        elif self._places:
+            try:
+                await self._guard.begin(self._keys, change=self._change)
+            except BaseException:
+                await self._end()
+                raise
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._touched is None and self._places:
+            await self._end()
+
+    async def _end(self) -> None:
+        longest = max(place.ttl for place in self._places)
+        await self._guard.invalidate(self._keys, ttl=longest, change=self._change)

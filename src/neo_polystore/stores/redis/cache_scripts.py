@@ -29,19 +29,33 @@ return {false, ARGV[1]}
 """)
 
 LOOK = Script("""
--- KEYS: per reader his key, then his tags. ARGV: token, milliseconds of a lease, of patience, of
--- a tag; then per reader how many tags he has and the beginning of a value that is of no use.
--- With only the first four, nobody has any. Answers per reader his value, or
--- {value or false, lease, 1 to wait, version of each tag}.
+-- KEYS: per reader his key, then his tags. ARGV: token (8 characters of the server's run id come
+-- first), milliseconds of a lease, of patience, of a tag; then per reader how many tags he has
+-- (-1: his key is itself a tag, and he asks for its version only), the age in milliseconds from
+-- which their versions count, and the beginning of a value that is of no use. With only the first
+-- four, nobody has any. Answers per reader his value, or {value or false, lease, 1 to wait,
+-- version of each tag}.
 local values = redis.call('MGET', unpack(KEYS))
 local answers, place, argument = {}, 1, 5
 local plain = #ARGV == 4
 
-local function version(tag, seen)
-  if seen then return seen end
-  if redis.call('SET', tag, ARGV[1], 'NX', 'PX', ARGV[4]) then return ARGV[1] end
-  if redis.call('TYPE', tag).ok ~= 'string' then return '' end
-  return redis.call('GET', tag)
+local function version(tag, seen, settled)
+  -- it begins with the server's run id: a restart may bring back one that had ended
+  if seen and string.sub(seen, 1, 8) ~= string.sub(ARGV[1], 1, 8) then
+    redis.call('UNLINK', tag)
+    seen = false
+  end
+  if not seen then
+    if redis.call('SET', tag, ARGV[1], 'NX', 'PX', ARGV[4]) then
+      seen = ARGV[1]
+    elseif redis.call('TYPE', tag).ok ~= 'string' then
+      return ''
+    else
+      seen = redis.call('GET', tag)
+    end
+  end
+  if settled > 0 and tonumber(ARGV[4]) - redis.call('PTTL', tag) < settled then return '' end
+  return seen
 end
 
 local function lease(key, token)
@@ -56,21 +70,25 @@ local function lease(key, token)
 end
 
 while place <= #KEYS do
-  local key, value, tags, useless = KEYS[place], values[place], 0, ''
+  local key, value, tags, settled, useless = KEYS[place], values[place], 0, 0, ''
   if not plain then
-    tags, useless = tonumber(ARGV[argument]), ARGV[argument + 1]
-    argument = argument + 2
+    tags, settled = tonumber(ARGV[argument]), tonumber(ARGV[argument + 1])
+    useless = ARGV[argument + 2]
+    argument = argument + 3
   end
   if value and useless ~= '' and string.sub(value, 1, #useless) == useless then
     redis.call('UNLINK', key)
     value = false
   end
-  if value and tags == 0 then
+  if tags < 0 then
+    answers[#answers + 1] = {false, '', 0, version(key, value, settled)}
+    tags = 0
+  elseif value and tags == 0 then
     answers[#answers + 1] = value
   else
     local answer, changing = {value, '', 0}, false
     for number = place + 1, place + tags do
-      local found = version(KEYS[number], values[number])
+      local found = version(KEYS[number], values[number], settled)
       changing = changing or found == ''
       answer[#answer + 1] = found
     end
@@ -103,26 +121,24 @@ end
 return answers
 """)
 
-BEGIN_CHANGE = Script("""
--- KEYS; ARGV: milliseconds after which a change ends by itself, then per key the change's id.
+CHANGE = Script("""
+-- KEYS; ARGV: per key the change's id, and the milliseconds after which it ends by itself, or 0
+-- where it ends now (the id may then be empty). A hash without fields is gone. Answers per key 1
+-- where it held anything.
+local held = {}
 for place, key in ipairs(KEYS) do
-  if redis.call('TYPE', key).ok == 'string' then
+  local change, milliseconds = 'w' .. ARGV[place * 2 - 1], ARGV[place * 2]
+  local stands = redis.call('TYPE', key).ok
+  held[place] = stands == 'none' and 0 or 1
+  if stands == 'string' then
     redis.call('UNLINK', key)
-  else
-    redis.call('HDEL', key, 'token', 'taken')
+  elseif stands == 'hash' then
+    redis.call('HDEL', key, 'token', 'taken', milliseconds == '0' and change or 'token')
   end
-  redis.call('HSET', key, 'w' .. ARGV[place + 1], 1)
-  redis.call('PEXPIRE', key, ARGV[1])
-end
-""")
-
-INVALIDATE = Script("""
--- KEYS; ARGV: per key the id of the change that ends, or ''. A hash without fields is gone.
-for place, key in ipairs(KEYS) do
-  if redis.call('TYPE', key).ok == 'hash' then
-    redis.call('HDEL', key, 'token', 'taken', 'w' .. ARGV[place])
-  else
-    redis.call('UNLINK', key)
+  if milliseconds ~= '0' then
+    redis.call('HSET', key, change, 1)
+    redis.call('PEXPIRE', key, milliseconds)
   end
 end
+return held
 """)

@@ -7,8 +7,8 @@ from neo_polystore.stores.redis.client import RedisClient
 _PAGE = 1_000
 
 
-async def clear_keys(client: RedisClient, pattern: str, *, dry_run: bool) -> int:
-    """How many keys match, and now are gone unless it is a dry run."""
+async def matching(client: RedisClient, pattern: str) -> set[bytes]:
+    """The keys that match, as the server has them."""
     found: set[bytes] = set()  # a scan may show a key twice
     cursor = "0"
     while True:
@@ -18,7 +18,12 @@ async def clear_keys(client: RedisClient, pattern: str, *, dry_run: bool) -> int
         found.update(keys)
         cursor = following.decode() if isinstance(following, bytes) else str(following)
         if cursor == "0":
-            break
+            return found
+
+
+async def clear_keys(client: RedisClient, pattern: str, *, dry_run: bool) -> int:
+    """How many keys match, and now are gone unless it is a dry run."""
+    found = await matching(client, pattern)
     if not dry_run:
         for key in found:  # one by one: a cluster refuses keys of different slots in one command
             await client.run("clear", "UNLINK", key)

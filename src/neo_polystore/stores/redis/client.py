@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
@@ -81,18 +81,6 @@ class RedisClient:
                 return await _execute(self.driver, "EVALSHA", script.sha, 1, key, *arguments)
             except NoScriptError:
                 return await _execute(self.driver, "EVAL", script.text, 1, key, *arguments)
-
-
-    async def batch(
-        self, operation: str, script: Script, keys: Sequence[str], *arguments: Any
-    ) -> Any:
-        """Run a script on keys of one slot, as `script` does on one key."""
-        with self.recorder.statement(operation), translated(operation):
-            rest = (len(keys), *keys, *arguments)
-            try:
-                return await _execute(self.driver, "EVALSHA", script.sha, *rest)
-            except NoScriptError:
-                return await _execute(self.driver, "EVAL", script.text, *rest)
 
     async def _greet(self, connection: Any) -> None:
         """Ask every new connection which server it has reached, and whether that is a new one.

@@ -87,6 +87,13 @@ _RECORDS: Mapping[str, str] = {
 """The family of each data type whose records are cached by key."""
 
 
+def family_of(data_type: str) -> str:
+    """The family of a data type's records; UnsupportedError where they are not cached."""
+    if data_type not in _RECORDS:
+        raise UnsupportedError(f"{data_type} have no key family", store="redis")
+    return _RECORDS[data_type]
+
+
 class Keys:
     """The families with the TTLs in force, and the namespace that stands before every key."""
 
@@ -121,6 +128,10 @@ class Keys:
         """The key as the server sees it."""
         return self._namespace + key
 
+    def prefix(self, name: str) -> str:
+        """What every key of a family begins with, as the server sees it."""
+        return self.stored(_literals(self._families[name].pattern)[0])
+
     def patterns(self) -> list[str]:
         """What SCAN finds every key by that is surely ours."""
         if self._namespace:
@@ -138,9 +149,7 @@ class Keys:
         `user:{user_id}:profile` is prescribed to the letter and has no room for the tenant: a
         user id belongs to one tenant only, and `wrappers.cached_entry` binds what is stored to it.
         """
-        if data_type not in _RECORDS:
-            raise UnsupportedError(f"{data_type} have no key family", store="redis")
-        family = self.family(_RECORDS[data_type])
+        family = self.family(family_of(data_type))
         match data_type:
             case "wallets":
                 return family.key(str(tenant or ""), key), family.ttl

@@ -17,6 +17,7 @@ from neo_polystore.ports.store import (
     Store,
     Validation,
 )
+from neo_polystore.stores.redis.backing import RedisBacking
 from neo_polystore.stores.redis.cache import RedisCache
 from neo_polystore.stores.redis.clearing import clear_keys
 from neo_polystore.stores.redis.client import RedisClient
@@ -37,7 +38,8 @@ class RedisStore:
 
     def __init__(self, config: RedisConfig):
         self._client = RedisClient(config)
-        self._ports = {"cache": RedisCache(self._client), "limits": RedisLimits(self._client)}
+        self._cache = RedisCache(self._client)
+        self._ports = {"cache": self._cache, "limits": RedisLimits(self._client)}
 
     async def connect(self) -> None:
         """Open connections; ConfigError where the server is older than 6.2."""
@@ -51,6 +53,7 @@ class RedisStore:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._cache.close()
         await self._client.close()
 
     async def health(self) -> Health:
@@ -69,6 +72,11 @@ class RedisStore:
             detail = "the server is a replica and takes no writes"
         status: HealthStatus = "degraded" if detail else "healthy"
         return Health(status, _version(info), detail, milliseconds, facts)
+
+    @property
+    def backing(self) -> RedisBacking:
+        """How it is backed up, where somebody asks for it."""
+        return RedisBacking(self._client.config)
 
     @property
     def activity(self) -> Activity:

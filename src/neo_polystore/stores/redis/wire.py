@@ -28,31 +28,39 @@ class Wire:
         self._idle: list[Any] = []
 
     async def script(
-        self, operation: str, script: Script, keys: Sequence[str], *arguments: bytes | int | str
+        self,
+        operation: str,
+        script: Script,
+        keys: Sequence[str],
+        *arguments: bytes | int | str,
+        deadline: float | None = None,
     ) -> Any:
-        """As `RedisClient.batch`: by hash, with the text where the server forgot it.
+        """As `RedisClient.script` on keys of one slot: by hash, with the text where the server
+        forgot it. `deadline` is a time of the event loop's clock.
 
         A connection that the server has closed meanwhile is replaced once; a script whose answer
         was lost in that moment may have run twice.
         """
+        latest = asyncio.get_running_loop().time() + self._client.config.command_timeout
+        deadline = latest if deadline is None else min(latest, deadline)
         rest = (len(keys), *keys, *arguments)
         with self._client.recorder.statement(operation), translated(operation):
             pool: Any = self._client.driver.connection_pool
             if pool is not self._pool:  # closed and opened again
                 self._pool, self._idle = pool, []
-            try:
-                return await self._run(pool, script, rest)
-            except DriverConnectionError:
-                return await self._run(pool, script, rest)
+            async with asyncio.timeout_at(deadline):
+                try:
+                    return await self._run(pool, script, rest)
+                except DriverConnectionError:
+                    return await self._run(pool, script, rest)
 
     async def _run(self, pool: Any, script: Script, rest: tuple[Any, ...]) -> Any:
         connection = self._idle.pop() if self._idle else await self._taken(pool)
         try:
-            async with asyncio.timeout(self._client.config.command_timeout):
-                try:
-                    answer = await _exchange(connection, ("EVALSHA", script.sha, *rest))
-                except NoScriptError:
-                    answer = await _exchange(connection, ("EVAL", script.text, *rest))
+            try:
+                answer = await _exchange(connection, ("EVALSHA", script.sha, *rest))
+            except NoScriptError:
+                answer = await _exchange(connection, ("EVAL", script.text, *rest))
         except ResponseError:
             self._idle.append(connection)
             raise
