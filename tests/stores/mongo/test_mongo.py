@@ -50,12 +50,16 @@ def store(url: str) -> MongoStore:
 
 
 async def test_an_unreachable_server_is_unavailable(refused: None) -> None:
+    away = store("mongodb://127.0.0.1:1")
     with pytest.raises(UnavailableError, match="cannot reach the server"):
-        await store("mongodb://127.0.0.1:1").connect()
+        await away.connect()
+    await away.close()
 
 
 async def test_an_unreachable_server_is_unhealthy(refused: None) -> None:
-    health = await store("mongodb://127.0.0.1:1").health()
+    away = store("mongodb://127.0.0.1:1")
+    health = await away.health()
+    await away.close()
     assert (health.status, "cannot reach" in health.detail) == ("unhealthy", True)
 
 
@@ -164,3 +168,12 @@ def test_longs_are_written_as_wide_as_the_validator_wants() -> None:
 )
 def test_driver_errors_become_ours(error: Exception, expected: str) -> None:
     assert type(translate(error, operation="x")).__name__ == expected
+
+
+async def test_its_ports_are_there_while_the_server_is_not(refused: None) -> None:
+    away = store("mongodb://127.0.0.1:1")
+    with pytest.raises(UnavailableError):
+        await away.connect()
+    with pytest.raises(UnavailableError):
+        await away.port("audit_logs").get("any")
+    await away.close()

@@ -15,6 +15,7 @@ from pymongo.read_concern import ReadConcern
 from neo_polystore.activity import Activity, Recorder
 from neo_polystore.errors import PolystoreError, UnavailableError
 from neo_polystore.ports.documents import Documents
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -26,6 +27,7 @@ from neo_polystore.ports.store import (
 from neo_polystore.records.collections import Served
 from neo_polystore.records.documents import Document, document_models
 from neo_polystore.records.rules import ID
+from neo_polystore.stores.mongo.ages import MongoAges
 from neo_polystore.stores.mongo.config import MongoConfig
 from neo_polystore.stores.mongo.documents import MongoDocuments
 from neo_polystore.stores.mongo.errors import STORE, translated
@@ -53,22 +55,20 @@ class MongoStore:
         self._models = document_models() if models is None else models
         self._recorder = Recorder()
         self._client: AsyncMongoClient[dict[str, Any]] | None = None
+        self._reached = False
 
     async def connect(self) -> None:
-        """Open the client and reach the server once; raises UnavailableError."""
-        if self._client is None:
-            with self._recorder.statement("connect"):
-                self._client = await self._reached()
+        """Make the client and reach the server once; raises UnavailableError.
 
-    async def _reached(self) -> AsyncMongoClient[dict[str, Any]]:
-        async with translated("connect"):
-            client = self._new_client()
-            try:
-                await client.admin.command("ping")
-            except BaseException:
-                await client.close()
-                raise
-        return client
+        The client stays where that fails, and reaches the server by itself when it is back.
+        """
+        if not self._reached:
+            with self._recorder.statement("connect"):
+                async with translated("connect"):
+                    if self._client is None:
+                        self._client = self._new_client()
+                    await self._client.admin.command("ping")
+            self._reached = True
 
     def _new_client(self) -> AsyncMongoClient[dict[str, Any]]:
         milliseconds = int(self.config.connect_timeout * 1000)
@@ -89,6 +89,7 @@ class MongoStore:
         """Close the connections."""
         if self._client is not None:
             client, self._client = self._client, None
+            self._reached = False
             await client.close()
 
     @property
@@ -177,6 +178,13 @@ class MongoStore:
         """One collection."""
         target = self.database[data_type]
         return MongoDocuments(target, self._models[data_type], self._recorder)
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of one collection, None where its documents have no time."""
+        model = self._models[data_type]
+        if model.collection.time_field is None:
+            return None
+        return MongoAges(self.database[data_type], model, self._recorder)
 
 
 _: type[Store] = MongoStore
