@@ -50,6 +50,14 @@ class LimitedError(PolystoreError):
     """A rate limit refuses the call; the message says which, and when to try again."""
 
 
+class UnauthenticatedError(PolystoreError):
+    """Nobody proves who the caller is, or what he sent proves nothing (any more)."""
+
+
+class ForbiddenError(PolystoreError):
+    """The caller is known and may not do this."""
+
+
 class NotFoundError(PolystoreError):
     """No record, object or stream has this key (or none that the caller may see)."""
 

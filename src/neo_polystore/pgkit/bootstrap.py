@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.pgkit.errors import translated
 from neo_polystore.pgkit.role_setup import lacking, lacking_databases, lacking_extensions
-from neo_polystore.pgkit.roles import APPLICATION, OWNER, RELAY, ROLES
+from neo_polystore.pgkit.roles import APPLICATION, BACKUP_USER, OWNER, RELAY, RETENTION, ROLES
 
 
 async def prepare_database(
@@ -33,6 +33,10 @@ async def prepare_database(
         owner_password=_derive(admin_password, OWNER),
         relay=RELAY,
         relay_password=_derive(admin_password, RELAY),
+        retention=RETENTION,
+        retention_password=_derive(admin_password, RETENTION),
+        backup=BACKUP_USER,
+        backup_password=_derive(admin_password, BACKUP_USER),
     )
     administrator = PgConfig(
         host=host, port=port, database="postgres", user=admin, password=SecretStr(admin_password)

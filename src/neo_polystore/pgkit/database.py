@@ -38,7 +38,9 @@ class PgConfig(BaseModel):
 
     `owner` and `owner_password` name the role that owns the schema and runs migrations; the
     application's own role can neither change the schema nor pass row-level security. `relay` and
-    `relay_password` name the role of background work, which reads every tenant's outbox.
+    `relay_password` name the role of background work, which reads every tenant's outbox, and
+    `retention` and `retention_password` the one that may delete events.
+    `backup` and `backup_password` name a member of the role that reads everything for backups.
     `writers` and `readers` are the connections beside the pool that gathered calls go over.
 
     `pooled` says that `host` is a pooler in transaction mode, see `pgkit/pooling.py`. Everybody
@@ -64,6 +66,10 @@ class PgConfig(BaseModel):
     owner_password: SecretStr = SecretStr("")
     relay: str | None = None
     relay_password: SecretStr = SecretStr("")
+    retention: str | None = None
+    retention_password: SecretStr = SecretStr("")
+    backup: str | None = None
+    backup_password: SecretStr = SecretStr("")
     ssl: str | None = None
     min_connections: int = 1
     max_connections: int = 10
@@ -85,10 +91,21 @@ class PgConfig(BaseModel):
             raise ConfigError(
                 "no role for the relay is configured: set POSTGRES_RELAY and its password"
             )
+        return self._as(self.relay, self.relay_password)
+
+    def as_retention(self) -> PgConfig:
+        """The same place as the one role that may delete events, with such a pool."""
+        if not self.retention:
+            raise ConfigError(
+                "no role for retention is configured: set POSTGRES_RETENTION and its password"
+            )
+        return self._as(self.retention, self.retention_password)
+
+    def _as(self, role: str, password: SecretStr) -> PgConfig:
         return self.direct().model_copy(
             update={
-                "user": self.relay,
-                "password": self.relay_password,
+                "user": role,
+                "password": password,
                 "min_connections": 0,
                 "max_connections": 4,
             }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 OWNER, APPLICATION, RETENTION = "neo_owner", "neo_app", "neo_retention"
 RELAY = "neo_relay"
 READONLY, AUDITOR, BACKUP = "neo_readonly", "neo_auditor", "neo_backup"
+BACKUP_USER = "backup_service"
 REPLICATOR = "replicator"
 
 
@@ -67,7 +68,7 @@ ROLES: tuple[Role, ...] = (
     Role(REPLICATOR, replicates=True),
     Role("monitoring_user", member_of=READONLY),
     Role("compliance_user", member_of=AUDITOR),
-    Role("backup_service", member_of=BACKUP),
+    Role(BACKUP_USER, member_of=BACKUP),
     # the names that the specifications give the application
     Role("neo_user", member_of=APPLICATION),
     Role("neoservice_app", member_of=APPLICATION),

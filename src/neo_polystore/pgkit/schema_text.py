@@ -7,13 +7,13 @@ migrated alike: versions, extensions, and the partitions that are made as time g
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from itertools import zip_longest
 from pathlib import Path
 
 from neo_polystore.errors import PolystoreError, UnavailableError
 from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.pgkit.programs import as_owner, environment
 
 LEFT_OUT = ("blockchain.transactions_2*", "outbox.messages_0*")
 """Partitions by year and by number: maintenance functions make them, not revisions."""
@@ -41,21 +41,11 @@ async def dump(config: PgConfig, *, pg_dump: Path) -> dict[str, str]:
     """
     arguments = ["--schema-only", "--no-owner", "--no-password"]
     arguments += [f"--exclude-table={pattern}" for pattern in LEFT_OUT]
-    owner = config.owner_password if config.owner else config.password
-    environment = {
-        **os.environ,
-        "PGHOST": config.host,
-        "PGPORT": str(config.port),
-        "PGDATABASE": config.database,
-        "PGUSER": config.owner or config.user,
-        "PGPASSWORD": owner.get_secret_value(),
-        **({"PGSSLMODE": config.ssl} if config.ssl else {}),
-    }
     try:
         process = await asyncio.create_subprocess_exec(
             pg_dump,
             *arguments,
-            env=environment,
+            env=environment(as_owner(config)),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

@@ -124,6 +124,11 @@ class Statement:
             parts += self._words(query.text)
         return "WHERE " + " AND ".join(f"({part})" for part in parts) if parts else ""
 
+    def any_of(self, queries: Sequence[Query]) -> str:
+        """An expression, never NULL, for what satisfies any of the queries."""
+        parts = (self.conditions(query).removeprefix("WHERE ") for query in queries)
+        return " OR ".join(f"coalesce({part or 'true'}, false)" for part in parts) or "false"
+
     def _words(self, text: str) -> list[str]:
         record = self.selection.record
         if record.text_field is None:

@@ -44,11 +44,13 @@ class Snapshot(Protocol):
     """One moment of a store, for as long as its context is open.
 
     `positions` are facts about that moment (an LSN, the last event); `excluded` names parts of
-    the store that the snapshot leaves out, each with the reason.
+    the store that the snapshot leaves out, each with the reason. `held` says that the moment is
+    that of the snapshot; otherwise it is that of reading, and nothing newer may be read before.
     """
 
     positions: Mapping[str, Any]
     excluded: Mapping[str, str]
+    held: bool
 
     def streams(self) -> Sequence[Stream]:
         """Everything there is to read, in the order in which a restore wants it."""
@@ -64,7 +66,12 @@ class Snapshot(Protocol):
 
 
 class Saved(Protocol):
-    """The streams of one store in a backup; whatever is read from them has been verified."""
+    """The streams of one store in a backup; whatever is read from them has been verified.
+
+    `before` are the facts from before all snapshots; none where a store is restored as it was.
+    """
+
+    before: Mapping[str, Any]
 
     @property
     def names(self) -> Sequence[str]:
@@ -84,14 +91,19 @@ class Saved(Protocol):
 class Backing(Protocol):
     """Backs up and restores one store. Constructors do no I/O; needs no connected store.
 
-    `place` tells whether two stores live in the same database: it is then backed up once.
+    `place` tells whether two stores live in the same database: it is then backed up once, and
+    `home` is the schema there that is this store's own.
     """
 
     phase: Phase
+    home: str | None
 
     @property
     def place(self) -> str:
         """Where the data are, without secrets."""
+
+    def before(self) -> AbstractAsyncContextManager[Mapping[str, Any]]:
+        """Facts from before the first snapshot of any store, held valid until the last one."""
 
     def snapshot(self, scope: BackupScope) -> AbstractAsyncContextManager[Snapshot]:
         """Hold one moment of the store. UnsupportedError with the reason where it cannot."""
@@ -116,4 +128,3 @@ class Backed(Protocol):
     @property
     def backing(self) -> Backing:
         """How."""
-

@@ -53,13 +53,14 @@ class Days:
         """Every day that holds a commit, newest first, each at its newest commit."""
         with self._guard:
             found: dict[str, Day] = {}
-            for name in sorted(self._names(), reverse=True):
+            for name in sorted(self.names(), reverse=True):
                 if day := self._load(name):
                     found[name] = day
             self._open = found
             return list(found.values())
 
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The days that have a directory."""
         return [path.name for path in self.root.iterdir() if _DAY.fullmatch(path.name)]
 
     def _load(self, name: str) -> Day | None:

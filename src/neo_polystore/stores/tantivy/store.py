@@ -14,6 +14,7 @@ from tantivy import Query
 
 from neo_polystore.activity import Activity
 from neo_polystore.errors import PolystoreError, UnavailableError
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -22,6 +23,8 @@ from neo_polystore.ports.store import (
     Store,
     Validation,
 )
+from neo_polystore.stores.tantivy.ages import TantivyAges
+from neo_polystore.stores.tantivy.backing import TantivyBacking
 from neo_polystore.stores.tantivy.config import TantivyConfig
 from neo_polystore.stores.tantivy.days import Day, Days, count_matching
 from neo_polystore.stores.tantivy.errors import STORE, translated
@@ -103,6 +106,11 @@ class TantivyStore:
             }
 
     @property
+    def backing(self) -> TantivyBacking:
+        """How it is backed up."""
+        return TantivyBacking(self.config)
+
+    @property
     def activity(self) -> Activity:
         """What the indexes were asked, and the writes that were gathered."""
         return Activity(self._logs.recorder, gathered=self._logs.counts)
@@ -156,6 +164,10 @@ class TantivyStore:
     def port(self, data_type: str) -> Any:
         """The port `logs`."""
         return {"logs": self._logs}[data_type]
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of `logs`."""
+        return TantivyAges(self.config, self._days, self._writer, self._logs.recorder)
 
 
 def _size(day: Day) -> int:

@@ -41,7 +41,7 @@ class Writer:
 
         Where batches share an id the first one's entry stands.
         """
-        with self._locked():
+        with self.locked():
             known = self._known({key for batch in batches for key in batch})
             fresh: dict[str, LogEntry] = {}
             counts = []
@@ -57,16 +57,17 @@ class Writer:
     def remove(self, names: Mapping[str, int]) -> dict[str, int]:
         """Remove whole days; answers how many documents each held when it went."""
         rows = {}
-        with self._locked():
+        with self.locked():
             for day in self._days.load():
                 if day.path.name in names:
                     rows[day.path.name] = day.searcher.num_docs
                     shutil.rmtree(day.path)
-            _sync(self._days.root)
+            sync(self._days.root)
         return rows
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """Nobody writes meanwhile; UnavailableError where others do not stop."""
         # a new descriptor each time: flock then excludes this process's other threads as well
         descriptor = os.open(self._days.root / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -103,8 +104,8 @@ class Writer:
             writer.wait_merging_threads()
         # tantivy syncs its files and their directory, and then renames meta.json over the old
         # one: that rename, and a new day's directory itself, still have to reach the disk
-        _sync(self._days.root / name)
-        _sync(self._days.root)
+        sync(self._days.root / name)
+        sync(self._days.root)
 
 
 def _present(day: Day, keys: set[str]) -> set[str]:
@@ -126,7 +127,8 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
+    """Make what was created, renamed and removed in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

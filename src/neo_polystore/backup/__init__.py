@@ -1,0 +1,1 @@
+"""Backups of every store: made, listed, verified, restored, pruned."""
