@@ -20,6 +20,7 @@ from neo_polystore.records.analytics import Fact
 from neo_polystore.records.query import Filter, Query
 from neo_polystore.stores.clickhouse.config import ClickHouseConfig
 from neo_polystore.stores.clickhouse.store import ClickHouseStore
+from tests.addresses import address_of
 from tests.conformance.records import RecordsSuite
 
 START = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -31,7 +32,7 @@ async def analytics(
     request: pytest.FixtureRequest, embedded: Membership
 ) -> AsyncIterator[Analytics]:
     """The port of each engine."""
-    server = await embedded.ensure("clickhouse")
+    server = await address_of("clickhouse", embedded)
     store = ClickHouseStore(
         ClickHouseConfig(
             host=server.host,

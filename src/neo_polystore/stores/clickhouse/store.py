@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from neo_polystore.activity import Activity
 from neo_polystore.errors import PolystoreError
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -17,7 +18,9 @@ from neo_polystore.ports.store import (
     Store,
     Validation,
 )
+from neo_polystore.stores.clickhouse.ages import ClickHouseAges
 from neo_polystore.stores.clickhouse.analytics import ClickHouseAnalytics, ids_of, stored_ids
+from neo_polystore.stores.clickhouse.backing import ClickHouseBacking
 from neo_polystore.stores.clickhouse.client import Client, open_driver
 from neo_polystore.stores.clickhouse.config import ClickHouseConfig
 from neo_polystore.stores.clickhouse.errors import STORE, translated
@@ -35,7 +38,7 @@ class ClickHouseStore:
 
     name: ClassVar[str] = STORE
     serves: ClassVar[frozenset[str]] = frozenset({"analytics"})
-    features: ClassVar[frozenset[str]] = frozenset({"aggregates", "ttl"})
+    features: ClassVar[frozenset[str]] = frozenset({"aggregates"})
 
     def __init__(self, config: ClickHouseConfig):
         self.config = config
@@ -75,6 +78,11 @@ class ClickHouseStore:
             milliseconds,
             {"rows": rows, "bytes": size, "parts": parts},
         )
+
+    @property
+    def backing(self) -> ClickHouseBacking:
+        """How it is backed up."""
+        return ClickHouseBacking(self.config)
 
     @property
     def activity(self) -> Activity:
@@ -130,6 +138,10 @@ class ClickHouseStore:
     def port(self, data_type: str) -> Any:
         """The port `analytics`."""
         return {"analytics": self._analytics}[data_type]
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of `analytics`."""
+        return ClickHouseAges(self._client)
 
 
 _: type[Store] = ClickHouseStore

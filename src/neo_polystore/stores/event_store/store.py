@@ -9,15 +9,26 @@ from typing import Any, ClassVar
 import asyncpg
 
 from neo_polystore.activity import Activity
+from neo_polystore.pgkit.backing import PgBacking
 from neo_polystore.pgkit.database import Connection, Database, PgConfig
 from neo_polystore.pgkit.health import probe, with_facts
 from neo_polystore.pgkit.migrations import migrate
+from neo_polystore.pgkit.on_demand import OnDemand
+from neo_polystore.pgkit.quoting import identifier
 from neo_polystore.pgkit.versioned import Versioned
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import Health, MigrationReport, Store
+from neo_polystore.stores.event_store.ages import EventAges
 from neo_polystore.stores.event_store.events import EventStreams
 
 STALL_SECONDS = 10.0
 HOME = "primary"
+
+HOME_SCHEMA = "eventsourcing"
+_LAST = """
+SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relname = 'events' AND n.nspname IN ('public', 'eventsourcing') AND c.relkind IN ('r', 'p')
+"""
 
 _HORIZON = """
 SELECT horizon, pid, extract(epoch FROM clock_timestamp() - xact_start)::float8 AS seconds
@@ -45,13 +56,17 @@ class EventStore(Versioned):
     def __init__(self, config: PgConfig):
         self.config = config
         self.database = Database(config, store=self.name)
+        self._retention = OnDemand(
+            config, PgConfig.as_retention, store=self.name, recorder=self.database.recorder
+        )
 
     async def connect(self) -> None:
         """Open the pool."""
         await self.database.connect()
 
     async def close(self) -> None:
-        """Close the pool."""
+        """Close the pools."""
+        await self._retention.close()
         await self.database.close()
 
     async def health(self) -> Health:
@@ -61,6 +76,13 @@ class EventStore(Versioned):
         seconds: nobody sees later events until it ends.
         """
         return await probe(self.database, _horizon)
+
+    @property
+    def backing(self) -> PgBacking:
+        """How it is backed up: before the rows that its events refer to."""
+        return PgBacking(
+            self.config, store=self.name, phase="follows", home=HOME_SCHEMA, moment=_last
+        )
 
     @property
     def activity(self) -> Activity:
@@ -95,6 +117,19 @@ class EventStore(Versioned):
     def port(self, data_type: str) -> Any:
         """The events port."""
         return {"events": EventStreams}[data_type](self.database)
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of `events`."""
+        return EventAges(self.database, self._retention)
+
+
+async def _last(connection: Connection) -> dict[str, Any]:
+    """The last event of the moment."""
+    schema = await connection.fetchval(_LAST)
+    if schema is None:
+        return {}
+    position = await connection.fetchval(f"SELECT max(position) FROM {identifier(schema)}.events")
+    return {"event_position": position or 0}
 
 
 async def _horizon(connection: Connection, health: Health) -> Health:

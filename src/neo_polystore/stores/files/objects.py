@@ -88,6 +88,10 @@ class FilesObjects(ObjectRecords):
         bucket, name = self.split(key)
         await self._run("delete", self._delete, bucket, name)
 
+    async def discard(self, record: StoredObject) -> bool:
+        """Delete an object, durably, unless it was stored anew since `record` was listed."""
+        return await self._run("discard", self._discard, record)
+
     async def store(self, record: StoredObject) -> Outcome:
         """Store one object of a batch; what is there already is not written again."""
         return await self._run("write", self._store, record)
@@ -140,6 +144,20 @@ class FilesObjects(ObjectRecords):
                 self._volume.remove(relative)
             except FileNotFoundError:
                 raise self.missing(bucket, name) from None
+
+    def _discard(self, record: StoredObject) -> bool:
+        relative = path_of(record.bucket, record.name)
+        with self._volume.locked(relative):
+            reader = ObjectReader(self._volume.root / relative)
+            try:
+                if reader.open() != record:
+                    return False
+                self._volume.remove(relative)
+            except FileNotFoundError:
+                return False
+            finally:
+                reader.close()
+        return True
 
     def _path(self, bucket: str, name: str) -> Path:
         return self._volume.root / path_of(bucket, name)

@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 
 from neo_polystore.activity import Activity, Recorder
 from neo_polystore.errors import NotFoundError, PolystoreError, UnavailableError
+from neo_polystore.objectkit.ages import ObjectAges
+from neo_polystore.objectkit.backing import ObjectsBacking
 from neo_polystore.objectkit.clearing import clear_objects
 from neo_polystore.objectkit.threads import finished
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -74,6 +77,13 @@ class FilesStore:
         )
 
     @property
+    def backing(self) -> ObjectsBacking:
+        """How it is backed up: every object with its content."""
+        return ObjectsBacking(
+            self._ports["objects"], place=f"file://{self._volume.root}", content=True, open=self
+        )
+
+    @property
     def activity(self) -> Activity:
         """What the directory was asked."""
         return Activity(self._recorder)
@@ -115,6 +125,10 @@ class FilesStore:
     def port(self, data_type: str) -> Any:
         """`objects`."""
         return self._ports[data_type]
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of `objects`."""
+        return ObjectAges(self._ports["objects"])
 
     def _probe(self) -> int:
         if not self._volume.root.is_dir():

@@ -9,10 +9,12 @@ from typing import ClassVar
 import asyncpg
 
 from neo_polystore.activity import Activity
+from neo_polystore.pgkit.backing import PgBacking
 from neo_polystore.pgkit.clearing import clear
 from neo_polystore.pgkit.database import Database, PgConfig
 from neo_polystore.pgkit.health import probe
 from neo_polystore.ports.documents import Documents
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -23,6 +25,7 @@ from neo_polystore.ports.store import (
 )
 from neo_polystore.records.collections import Served, collections
 from neo_polystore.records.documents import Document, document_models
+from neo_polystore.stores.jsonb.ages import JsonbAges
 from neo_polystore.stores.jsonb.documents import JsonbDocuments
 from neo_polystore.stores.jsonb.gathered import Gathered
 from neo_polystore.stores.jsonb.migrate import STORE, drifted, migrate
@@ -60,6 +63,11 @@ class JsonbStore:
     async def health(self) -> Health:
         """Ask the server for its version."""
         return await probe(self.database)
+
+    @property
+    def backing(self) -> PgBacking:
+        """How it is backed up: with the relational store where both are one database."""
+        return PgBacking(self.database.config, store=self.name, phase="follows", home=SCHEMA)
 
     @property
     def activity(self) -> Activity:
@@ -113,6 +121,11 @@ class JsonbStore:
     def port(self, data_type: str) -> Documents:
         """One collection."""
         return JsonbDocuments(self.database, self._models[data_type], self.gathered)
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of one collection, None where its documents have no time."""
+        model = self._models[data_type]
+        return JsonbAges(self.database, model) if model.collection.time_field else None
 
 
 _: type[Store] = JsonbStore

@@ -16,6 +16,7 @@ from neo_polystore.ports.accounts import Accounts
 from neo_polystore.records.accounts import Tenant, User
 from neo_polystore.records.results import Written
 from neo_polystore.stores.postgres import passwords
+from neo_polystore.stores.postgres.api_keys import PgApiKeys
 from neo_polystore.stores.postgres.base import TENANT, PgRecords
 from neo_polystore.stores.postgres.logins import Logins
 from neo_polystore.stores.postgres.merge import Merge, Refusal, merge
@@ -145,6 +146,11 @@ class PgAccounts(PgRecords[User]):
     def sessions(self) -> PgSessions:
         """Logins, within the same scope."""
         return PgSessions(self.database, self.scope)
+
+    @property
+    def api_keys(self) -> PgApiKeys:
+        """Keys of programs, within the same scope."""
+        return PgApiKeys(self.database, self.scope)
 
     async def verify_password(self, username: str, password: str) -> User:
         """The active user with this name and password; NotFoundError for all else."""

@@ -14,7 +14,8 @@ _LINK = "SELECT audit.link($1, $2, $3, $4)"
 
 _HEADS = """
 SELECT day, seq, hash FROM audit.chain_heads
-WHERE tenant_id = $1 AND day BETWEEN coalesce($2::date, '-infinity') AND coalesce($3::date, 'infinity')
+WHERE tenant_id = $1
+    AND day BETWEEN coalesce($2::date, '-infinity') AND coalesce($3::date, 'infinity')
 ORDER BY day
 """
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import SecretStr
 
 from neo_polystore.errors import ConfigError, IntegrityError
+from neo_polystore.records.key_text import key_of_text
 
 _VERSION = "v1"
 _NONCE = 12
@@ -54,12 +55,4 @@ def _material(key: SecretStr | None) -> bytes:
         raise ConfigError(
             "MFA secrets are stored encrypted: set NEO_SECRETS_KEY (`openssl rand -base64 32`)"
         )
-    text = key.get_secret_value().strip()
-    for read in (bytes.fromhex, lambda value: base64.b64decode(value, validate=True)):
-        try:
-            material: bytes = read(text)
-        except (ValueError, binascii.Error):
-            continue
-        if len(material) == 32:
-            return material
-    raise ConfigError("NEO_SECRETS_KEY must be 32 bytes in base64 or hexadecimal")
+    return key_of_text(key.get_secret_value(), name="NEO_SECRETS_KEY")

@@ -12,21 +12,29 @@ import asyncpg
 
 from neo_polystore.activity import Activity
 from neo_polystore.pgkit import migrations
+from neo_polystore.pgkit.backing import PgBacking
 from neo_polystore.pgkit.database import Connection, Database, PgConfig, apply_scope
 from neo_polystore.pgkit.health import probe, with_facts
 from neo_polystore.pgkit.versioned import Versioned
 from neo_polystore.ports.relational import Isolation
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.records.scope import SYSTEM, Scope
+from neo_polystore.stores.postgres.ages import TransactionAges
+from neo_polystore.stores.postgres.attestations import PgAttestations
 from neo_polystore.stores.postgres.audit_chains import PgChains
 from neo_polystore.stores.postgres.background import Background
+from neo_polystore.stores.postgres.backing import backing
 from neo_polystore.stores.postgres.catalog import PORTS
 from neo_polystore.stores.postgres.gathered import Gathered
+from neo_polystore.stores.postgres.holds import PgHolds
 from neo_polystore.stores.postgres.ledger import PgLedger
 from neo_polystore.stores.postgres.operations import Operations
 from neo_polystore.stores.postgres.outbox import PgOutbox
 from neo_polystore.stores.postgres.outbox_admin import PgOutboxAdmin
 from neo_polystore.stores.postgres.outbox_feed import PgFeed
+from neo_polystore.stores.postgres.sealing_items import PgSealedItems
+from neo_polystore.stores.postgres.sealing_keys import PgKeyStore
 from neo_polystore.stores.postgres.unit_of_work import UnitOfWork, unit_of_work
 from neo_polystore.stores.postgres.upkeep import PgUpkeep
 
@@ -44,7 +52,7 @@ class PostgresStore(Versioned):
     environment: ClassVar[str] = ENVIRONMENT
     serves: ClassVar[frozenset[str]] = frozenset(PORTS)
     features: ClassVar[frozenset[str]] = frozenset(
-        {"transactions", "row-level-security", "unit-of-work", "partitions", "outbox"}
+        {"transactions", "row-level-security", "unit-of-work", "partitions", "outbox", "sealing"}
     )
 
     def __init__(self, config: PgConfig):
@@ -107,6 +115,12 @@ class PostgresStore(Versioned):
         """The port of one data type, acting for nobody yet; KeyError for an unknown one."""
         return PORTS[data_type](self._database, gathered=self._gathered)
 
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of `transactions`; nothing else here ever ages."""
+        if data_type != "transactions":
+            return None
+        return TransactionAges(self._database, self._background)
+
     def unit_of_work(
         self,
         *,
@@ -144,6 +158,21 @@ class PostgresStore(Versioned):
         return PgChains(self._database)
 
     @property
+    def sealed_items(self) -> PgSealedItems:
+        """Sealed items and their heads."""
+        return PgSealedItems(self._database, self._background)
+
+    @property
+    def attestations(self) -> PgAttestations:
+        """What enclaves were proven to be."""
+        return PgAttestations(self._database)
+
+    @property
+    def sealing_keys(self) -> PgKeyStore:
+        """The wrapped master keys of sealing."""
+        return PgKeyStore(self._database, self._background)
+
+    @property
     def feed(self) -> PgFeed:
         """What the relay delivers from."""
         return PgFeed(self._background)
@@ -159,9 +188,19 @@ class PostgresStore(Versioned):
         return PgUpkeep(self._background)
 
     @property
+    def holds(self) -> PgHolds:
+        """Legal holds."""
+        return PgHolds(self._background)
+
+    @property
     def ledger(self) -> PgLedger:
         """The scheduler's books."""
         return PgLedger(self._background)
+
+    @property
+    def backing(self) -> PgBacking:
+        """How it is backed up: last of all, because the other stores refer to it."""
+        return backing(self.config, self.name)
 
     @property
     def activity(self) -> Activity:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from neo_polystore.errors import UsageError
-from neo_polystore.pgkit.database import Database
+from neo_polystore.pgkit.database import Connection, Database
 from neo_polystore.ports.outbox import Draft
 from neo_polystore.ports.relational import Isolation, working
 from neo_polystore.records.base import Record
@@ -57,6 +57,12 @@ class UnitOfWork:
     def port(self, data_type: str) -> Any:
         """The port of a data type within this transaction; KeyError for an unknown one."""
         return PORTS[data_type](self._database, self.scope)
+
+    @asynccontextmanager
+    async def connection(self, operation: str) -> AsyncIterator[Connection]:
+        """The transaction's connection, for statements of this engine's own."""
+        async with self._database.acquire(operation) as connection:
+            yield connection
 
     async def publish(self, topic: str, key: str, payload: Any) -> None:
         """Have a message delivered to `topic` if and only if this work is committed.

@@ -97,6 +97,17 @@ class S3Objects(ObjectRecords):
         )
         await self._client.run("delete", delete)
 
+    async def discard(self, record: StoredObject) -> bool:
+        """Delete an object unless it was stored anew since `record` was listed.
+
+        The service is asked right before; it has no delete that does both at once.
+        """
+        found = await stat(self._client, record.bucket, record.name)
+        if found is None or (found.modified, found.sha256) != (record.modified, record.sha256):
+            return False
+        await self.delete(record.key)
+        return True
+
     async def store(self, record: StoredObject) -> Outcome:
         """Store one object of a batch."""
         config = self._client.config

@@ -11,8 +11,11 @@ from botocore.exceptions import ClientError
 
 from neo_polystore.activity import Activity
 from neo_polystore.errors import PolystoreError
+from neo_polystore.objectkit.ages import ObjectAges
+from neo_polystore.objectkit.backing import ObjectsBacking
 from neo_polystore.objectkit.clearing import clear_objects
 from neo_polystore.objectkit.threads import finished
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -68,6 +71,13 @@ class S3Store:
         return Health("healthy", server, detail, milliseconds)
 
     @property
+    def backing(self) -> ObjectsBacking:
+        """How it is backed up: as a list. The contents stay where they are kept safe already."""
+        config = self._client.config
+        place = f"{config.endpoint_url or 's3://' + config.region}/{config.bucket_prefix}"
+        return ObjectsBacking(self._ports["objects"], place=place, content=False, open=self)
+
+    @property
     def activity(self) -> Activity:
         """What the service was asked."""
         return Activity(self._client.recorder)
@@ -113,6 +123,10 @@ class S3Store:
     def port(self, data_type: str) -> Any:
         """`objects`."""
         return self._ports[data_type]
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of `objects`."""
+        return ObjectAges(self._ports["objects"])
 
     def _probe(self) -> tuple[str, str]:
         """What the server calls itself, and a remark."""

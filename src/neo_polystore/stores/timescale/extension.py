@@ -8,6 +8,7 @@ from typing import Final
 
 import asyncpg
 
+from neo_polystore.errors import UnavailableError
 from neo_polystore.pgkit.database import Connection
 from neo_polystore.ports.metric_upkeep import Dropped, Level, Refreshed, Retained
 from neo_polystore.stores.timescale.policies import NOTE_DROPPED, RELATIONS
@@ -33,6 +34,11 @@ LEFT JOIN timescaledb_information.continuous_aggregates c
     ON c.materialization_hypertable_name = j.hypertable_name
 WHERE j.proc_name = 'policy_retention' AND coalesce(c.view_name, j.hypertable_name) = ANY($1)
 ORDER BY 1
+"""
+
+_RUNNING = """
+SELECT EXISTS (SELECT FROM timescaledb_information.job_stats
+    WHERE job_id = ANY($1) AND job_status = 'Running')
 """
 
 _CHUNKS = """
@@ -96,6 +102,19 @@ async def empty_rollups(owner: Connection) -> None:
 
 def _floored(moment: datetime, width: timedelta) -> datetime:
     return moment - (moment - _EPOCH) % width
+
+
+async def rest(owner: Connection, *, resting: bool) -> None:
+    """Schedule TimescaleDB's retention jobs or not, and wait for one that is running."""
+    jobs = [row["job_id"] for row in await owner.fetch(_JOBS, list(RELATIONS.values()))]
+    for job in jobs:
+        await owner.execute("SELECT alter_job($1, scheduled => $2)", job, not resting)
+    for _ in range(_ATTEMPTS if resting else 0):
+        if not await owner.fetchval(_RUNNING, jobs):
+            return
+        await asyncio.sleep(_PAUSE)
+    if resting:
+        raise UnavailableError("TimescaleDB's retention is running: try again", store="timescale")
 
 
 async def past(reader: Connection, now: datetime) -> list[Dropped]:

@@ -10,11 +10,13 @@ from typing import Any, ClassVar
 import asyncpg
 
 from neo_polystore.activity import Activity
+from neo_polystore.pgkit.backing import PgBacking
 from neo_polystore.pgkit.clearing import clear
 from neo_polystore.pgkit.database import Connection, Database, PgConfig
 from neo_polystore.pgkit.errors import translated
 from neo_polystore.pgkit.health import probe, with_facts
 from neo_polystore.pgkit.sql_files import migrate_scripts, script_text
+from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -23,6 +25,7 @@ from neo_polystore.ports.store import (
     Store,
     Validation,
 )
+from neo_polystore.stores.timescale.ages import MetricAges
 from neo_polystore.stores.timescale.config import TimescaleConfig
 from neo_polystore.stores.timescale.ingest import Ingest
 from neo_polystore.stores.timescale.metrics import MetricPoints, place_of
@@ -70,6 +73,11 @@ class TimescaleStore:
     async def health(self) -> Health:
         """Version and latency, the mode (`timescaledb` or `plain`), and how far rollups lag."""
         return await probe(self.database, _mode)
+
+    @property
+    def backing(self) -> PgBacking:
+        """How it is backed up; a database with TimescaleDB's hypertables says that it is not."""
+        return PgBacking(self.config, store=self.name, phase="follows")
 
     @property
     def activity(self) -> Activity:
@@ -142,6 +150,10 @@ class TimescaleStore:
     def port(self, data_type: str) -> Any:
         """The metrics port."""
         return {"metrics": MetricPoints}[data_type](self.database, self.ingest)
+
+    def ages(self, data_type: str) -> Ages | None:
+        """The retention of `metrics`."""
+        return MetricAges(self.metric_upkeep)
 
 
 async def _mode(connection: Connection, health: Health) -> Health:

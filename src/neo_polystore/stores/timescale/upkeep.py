@@ -124,6 +124,12 @@ class TimescaleUpkeep:
             work = plain.retain if partitioned else extension.retain
             return await work(connection, now)
 
+    async def rest(self, *, resting: bool) -> None:
+        """Have TimescaleDB's retention rest, or go on; returns when none of it is under way."""
+        if not await self.scheduled():
+            async with self._changing("metrics.rest") as (connection, _):
+                await extension.rest(connection, resting=resting)
+
     async def scheduled(self) -> bool:
         """True without the extension, whose policies do it by themselves."""
         async with self._reading("metrics.status") as (_, partitioned):
