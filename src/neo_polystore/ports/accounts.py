@@ -10,7 +10,16 @@ from uuid import UUID
 from pydantic import SecretStr
 
 from neo_polystore.ports.records import Records
-from neo_polystore.records.accounts import OpenSession, Permission, Role, Session, Tenant, User
+from neo_polystore.records.accounts import (
+    ApiKey,
+    NewApiKey,
+    OpenSession,
+    Permission,
+    Role,
+    Session,
+    Tenant,
+    User,
+)
 
 
 class Roles(Protocol):
@@ -101,6 +110,23 @@ class Sessions(Protocol):
         """End all sessions of a user now; how many there were."""
 
 
+class ApiKeys(Protocol):
+    """Keys of the scope's tenant. They are random and stored as SHA-256 hashes only."""
+
+    async def create(self, api_key: ApiKey) -> NewApiKey:
+        """Store a new key. ConflictError where the name was given before, were it to a revoked
+        one; TenantRequiredError without a tenant."""
+
+    async def find(self, token: str) -> ApiKey:
+        """The key that this token is; NotFoundError where there is none, or it has ended."""
+
+    async def list(self) -> list[ApiKey]:
+        """All of the tenant's keys, also those that have ended, newest first."""
+
+    async def revoke(self, api_key: UUID, *, dry_run: bool = False) -> None:
+        """End a key now, or only look; NotFoundError where none of this id is still valid."""
+
+
 class Accounts(Records[User], Protocol):
     """Users of the scope's tenant; mutable. A taken email or user name rejects the record.
 
@@ -114,6 +140,10 @@ class Accounts(Records[User], Protocol):
     @property
     def sessions(self) -> Sessions:
         """Logins, within the same scope."""
+
+    @property
+    def api_keys(self) -> ApiKeys:
+        """Keys of programs, within the same scope."""
 
     async def create_tenant(self, tenant: Tenant) -> None:
         """Store a new tenant. Raises ConflictError where id or identifier is taken."""

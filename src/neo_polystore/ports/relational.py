@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
 from neo_polystore.ports.audit import Chains
+from neo_polystore.ports.holds import Holds
 from neo_polystore.ports.outbox import Feed, Outbox, OutboxAdmin
 from neo_polystore.ports.scheduling import Ledger, Upkeep
 from neo_polystore.records.base import Record
@@ -224,6 +225,10 @@ class Operational(Protocol):
     @property
     def upkeep(self) -> Upkeep:
         """What has to be done regularly."""
+
+    @property
+    def holds(self) -> Holds:
+        """Legal holds."""
 
     @property
     def ledger(self) -> Ledger:

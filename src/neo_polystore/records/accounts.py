@@ -16,6 +16,9 @@ from neo_polystore.records.base import Record, Text, Text50, Text100, Text255, U
 
 Tier = Literal["free", "basic", "pro", "enterprise"]
 _NAME = re.compile(r"[0-9a-f]{32}\.[0-9a-f]{8}")
+API_KEY = "neok"
+"""What every API key begins with, so that those who scan for leaked secrets find it."""
+_API_KEY = re.compile(API_KEY + r"\.([0-9a-f]{32})\.([0-9a-f]{32})\.[\w-]{43}", re.ASCII)
 UserStatus = Literal["active", "inactive", "locked", "suspended"]
 Email = Annotated[
     Text, StringConstraints(max_length=255, to_lower=True, pattern=r"^[^@\s]+@[^@\s]+$")
@@ -107,6 +110,40 @@ class Session(Record):
     def key(self) -> str:
         """The session's id, which opens nothing."""
         return str(self.id)
+
+
+class ApiKey(Record):
+    """What a program proves itself by: its tenant, and the roles and service that it acts with."""
+
+    data_type: ClassVar[str] = "api_keys"
+
+    id: UUID = Field(default_factory=uuid7)
+    name: Text100
+    service: Text100 | None = None
+    roles: tuple[Text50, ...] = ()
+    created_by: Text255 | None = None
+    created_at: Utc | None = None
+    expires_at: Utc | None = None
+    revoked_at: Utc | None = None
+
+    @property
+    def key(self) -> str:
+        """The key's id, which opens nothing."""
+        return str(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class NewApiKey:
+    """A key with its secret, which is shown this once and stored as a hash only."""
+
+    api_key: ApiKey
+    token: SecretStr
+
+
+def api_key_named_in(token: str) -> tuple[UUID, UUID] | None:
+    """The tenant and id that an API key claims; None where it is none. Proves nothing."""
+    found = _API_KEY.fullmatch(token)
+    return (UUID(hex=found[1]), UUID(hex=found[2])) if found else None
 
 
 def session_name(session: UUID, user: UUID) -> str:

@@ -12,7 +12,7 @@ UPDATED = "updated_at timestamptz! =CURRENT_TIMESTAMP"
 _NAMES = """
 core auth blockchain enclave audit sgx compute oracle voting crosschain keymanagement
 monitoring eventsourcing storage security notification automation analytics reporting
-outbox scheduler
+outbox scheduler retention
 """
 SCHEMAS = _NAMES.split()
 """Every schema that the migrations make."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from tests.stores.postgres.catalog import CREATED, ID, TENANT, UPDATED
@@ -16,7 +17,7 @@ TABLES = {
         is_secret bool! =false, version int4! =1, updated_by varchar(255), {CREATED}, {UPDATED}""",
     "sgx.sealing_policies": f"""{ID}, name varchar(100)!, policy_type varchar(50)!,
         retention_days int4! =90, key_rotation_days int4, allowed_enclaves _text! ='{{}}',
-        {CREATED}""",
+        svn_floor int4, attestation_max_age interval, attestation_policy jsonb, {CREATED}""",
     "sgx.sealed_data_items": f"""{ID}, service_name varchar(255)!, item_key varchar(255)!,
         sealed_data bytea!, mac varchar(64), content_hash varchar(64), policy_id uuid,
         size_bytes int8! =0, version int4! =1, metadata jsonb! ='{{}}', expires_at timestamptz,
@@ -92,6 +93,11 @@ CHECKS: dict[str, tuple[str, dict[str, Any]]] = {
     "configurations_version_check": ("core.configurations", {"version": 0}),
     "sealing_policies_type_check": ("sgx.sealing_policies", {"policy_type": "x"}),
     "sealing_policies_days_check": ("sgx.sealing_policies", {"retention_days": 0}),
+    "sealing_policies_svn_check": ("sgx.sealing_policies", {"svn_floor": 65536}),
+    "sealing_policies_attestation_check": (
+        "sgx.sealing_policies",
+        {"attestation_max_age": timedelta(0)},
+    ),
     "sealed_data_items_version_check": ("sgx.sealed_data_items", {"version": 0}),
     "enclave_attestations_status_check": ("sgx.enclave_attestations", {"status": "x"}),
     "computations_version_check": ("compute.computations", {"version": 0}),

@@ -20,12 +20,13 @@ from tests.stores.postgres.rows import insert
 from tools.schema import pg_dump
 
 CLOSED = {
-    "neo_readonly": {"sgx", "enclave", "keymanagement", "outbox"},
+    "neo_readonly": {"sgx", "enclave", "keymanagement", "outbox", "retention"},
     "neo_auditor": set(SCHEMAS) - {"monitoring", "eventsourcing"},
     "neo_backup": set(),
 }
 PARTLY = {
     "core.configurations",
+    "auth.api_keys",
     "auth.users",
     "auth.sessions",
     "blockchain.wallets",
@@ -78,6 +79,7 @@ async def test_readonly_reads_no_secret_column(administrator: Connection) -> Non
         "core.configurations.value",
         "auth.users.password_hash",
         "auth.users.mfa_secret",
+        "auth.api_keys.key_hash",
         "auth.sessions.token_hash",
         "auth.sessions.refresh_token_hash",
         "blockchain.wallets.encrypted_private_key",

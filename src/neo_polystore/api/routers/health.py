@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -11,6 +12,7 @@ from neo_polystore.api.responses import Problem, json_response
 from neo_polystore.errors import NotFoundError
 from neo_polystore.ops.health import check_health, check_store
 from neo_polystore.ops.migrate import migrate_all
+from neo_polystore.sealing.health import check_sealing
 
 router = APIRouter(tags=["health"])
 
@@ -42,6 +44,17 @@ async def health(polystore: CurrentPolystore) -> Response:
     """503 where a primary is down; a cache that is down only makes the platform `degraded`."""
     found = await check_health(polystore)
     return json_response(found.as_dict(), 503 if found.status == "unhealthy" else 200)
+
+
+@router.get(
+    "/health/sgx",
+    summary="Sealing: its storage, key and mode, probed now",
+    responses=_examples({"status": "healthy", "mode": "simulation", "key_usable": True}),
+)
+async def sealing_health(polystore: CurrentPolystore) -> Response:
+    """503 where nothing can be sealed or opened. Says which mode it is: simulation, or hardware."""
+    found = await check_sealing(polystore.sealing)
+    return json_response(asdict(found), 503 if found.status == "unhealthy" else 200)
 
 
 @router.get(

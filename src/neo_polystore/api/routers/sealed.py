@@ -1,0 +1,155 @@
+"""Sealed items over HTTP: of the tenant's users, and of the calling service."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from neo_polystore.api.dependencies import CurrentPolystore, CurrentPrincipal
+from neo_polystore.api.responses import Problem, json_response
+from neo_polystore.auth.principal import Principal
+from neo_polystore.errors import ForbiddenError, TenantRequiredError, UsageError
+from neo_polystore.ids import SYSTEM_USER
+from neo_polystore.records.base import Blob
+from neo_polystore.records.sealing import Identity, Opener
+from neo_polystore.sealing.items import Draft, OwnItems
+
+router = APIRouter(prefix="/api/sealed", tags=["sealed"])
+
+_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    403: {"model": Problem, "description": "Sealed for somebody else."},
+    404: {"model": Problem},
+    409: {"model": Problem, "description": "Another version is stored."},
+    500: {"model": Problem, "description": "Altered, rolled back, or the key is destroyed."},
+}
+
+User = Annotated[
+    UUID | None, Query(description="the owner; by default who calls, or the system's user")
+]
+Service = Annotated[str | None, Query(description="the owner is this service, which calls")]
+
+
+class NewItem(BaseModel):
+    """What to seal, and for whom it opens."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data_key: str = Field(min_length=1, max_length=200, examples=["wallet/seed"])
+    content: Blob = Field(repr=False, description="base64")
+    identity: Identity
+    enclave: str = Field("", max_length=255)
+    policy_name: str = Field("", max_length=100, description="a named sealing policy")
+    expected: int | None = Field(None, ge=0, description="version that is stored; 0: none")
+    attestation: UUID | None = None
+    expires_at: datetime | None = Field(None, description="of a service's item")
+
+
+class Opening(BaseModel):
+    """Which item, and as whom."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data_key: str
+    opener: Opener
+
+
+class Deletion(BaseModel):
+    """Which item, in which version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data_key: str
+    expected: int | None = Field(None, ge=1)
+
+
+def _items(
+    polystore: CurrentPolystore,
+    caller: CurrentPrincipal,
+    user: User = None,
+    service: Service = None,
+) -> OwnItems:
+    """A service names none but itself, a user none but himself unless he is the administrator.
+
+    On loopback nobody asks who calls: see `auth.principal`.
+    """
+    scope, own = caller.scope, _user(caller)
+    if service is not None:
+        if caller.is_proven and scope.service != service:
+            raise ForbiddenError("the sealed items of a service are for that service only")
+        return polystore.sealing.of_service(service, actor=scope.user)
+    if scope.tenant is None:
+        raise TenantRequiredError("a user's items belong to a tenant and this call has none")
+    owner = user or own or (None if caller.is_proven else SYSTEM_USER)
+    if owner is None:
+        raise UsageError("say whose items: user=... or service=...")
+    if caller.is_proven and owner != own and "admin" not in caller.roles:
+        raise ForbiddenError("the sealed items of a user are for that user only")
+    return polystore.sealing.of_user(scope.tenant, owner, actor=scope.user)
+
+
+def _user(caller: Principal) -> UUID | None:
+    try:
+        return UUID(caller.scope.user or "")
+    except ValueError:
+        return None
+
+
+Own = Annotated[OwnItems, Depends(_items)]
+
+
+@router.post("/items", status_code=201, summary="Seal", responses=_PROBLEMS)
+async def seal(item: NewItem, own: Own) -> Response:
+    """Durable when it answers; `version` counts the writes of this key."""
+    fields = {name: getattr(item, name) for name in type(item).model_fields}
+    return json_response((await own.seal(Draft(**fields))).as_dict(), 201)
+
+
+@router.post("/open", summary="Open", responses=_PROBLEMS)
+async def open_item(opening: Opening, own: Own) -> Response:
+    """The content as bytes. Whatever is asked for is audited, and what is refused too."""
+    opened = await own.open(opening.data_key, opening.opener)
+    headers = {"ETag": f'"{opened.head.binding.version}"', "Cache-Control": "no-store"}
+    return Response(bytes(opened.content), media_type="application/octet-stream", headers=headers)
+
+
+@router.get("/items", summary="List", responses=_PROBLEMS)
+async def list_items(
+    own: Own,
+    prefix: str = "",
+    after: Annotated[str, Query(description="from behind this key")] = "",
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> Response:
+    """In the order of their keys, without content."""
+    heads = await own.heads(prefix=prefix, after=after, limit=limit)
+    rows = [head.as_dict() for head in heads]
+    following = rows[-1]["data_key"] if len(rows) == limit else None
+    return json_response({"items": rows, "next": following})
+
+
+@router.post("/delete", status_code=204, summary="Delete", responses=_PROBLEMS)
+async def delete(deletion: Deletion, own: Own) -> Response:
+    """The version goes on if the key is used again."""
+    await own.delete(deletion.data_key, expected=deletion.expected)
+    return Response(status_code=204)
+
+
+@router.get("/policies", summary="Named sealing policies")
+async def policies(polystore: CurrentPolystore) -> Response:
+    """What holds for items that are sealed under their names."""
+    found = await polystore.sealing.policies()
+    return json_response({"policies": [policy.model_dump(mode="json") for policy in found]})
+
+
+survey_router = APIRouter(prefix="/api/admin/sealed", tags=["admin"])
+
+
+@survey_router.get("/inventory", summary="All items by master key, policy and SVN")
+async def inventory(polystore: CurrentPolystore) -> Response:
+    """Of all owners, how many and since when; names no item."""
+    found = [asdict(one) for one in await polystore.sealing.survey()]
+    return json_response({"inventory": found})
