@@ -7,18 +7,17 @@ the module that is pinned beside this file, into `build/`; see `DEVIATIONS` in
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 
+from tests.go_program import NoProgramError, built
+
 FOLDER = Path(__file__).parent
-BUILD_SECONDS = 600
 URL = "NEO_TEST_MONGO_URL"
 
 
@@ -55,27 +54,8 @@ def mongo_url() -> Iterator[str]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-@lru_cache
 def _program() -> Path:
-    """The built server; building takes a minute or two the first time, and the network."""
-    sources = [FOLDER / name for name in ("go.mod", "go.sum", "main.go")]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
-    program = FOLDER.parents[1] / "build" / f"ferretdb-{digest}"
-    if program.exists():
-        return program
-    if shutil.which("go") is None:
-        raise NoServerError(f"no MongoDB: {URL} names none, and there is no Go to build FerretDB")
-    program.parent.mkdir(exist_ok=True)
-    fresh = program.with_suffix(f".{os.getpid()}")
-    command = ["go", "build", "-trimpath", "-o", str(fresh), "."]
     try:
-        done = subprocess.run(
-            command, cwd=FOLDER, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise NoServerError(f"no MongoDB: building FerretDB took over {BUILD_SECONDS} s") from None
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["?"])[-1]
-        raise NoServerError(f"no MongoDB: FerretDB cannot be built: {last}")
-    fresh.rename(program)  # whole or not at all, whoever else is building
-    return program
+        return built(FOLDER, "ferretdb")
+    except NoProgramError as error:
+        raise NoServerError(f"no MongoDB: {URL} names none, and {error}") from None
