@@ -4,32 +4,39 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import replace
 
 from fastapi import FastAPI
+from starlette.types import Scope
 
 from neo_polystore import __version__
-from neo_polystore.api import docs, errors, limits
+from neo_polystore.api import docs, errors, limits, protection
 from neo_polystore.api.ingestion import Ingestion
 from neo_polystore.api.measured import Measured
 from neo_polystore.api.recorded import Recorded
 from neo_polystore.api.routers import (
     admin,
+    attest,
     audit,
+    auth,
     health,
     metrics,
     metrics_ingest,
     outbox,
+    retention,
     scheduler,
+    sealed,
     store,
     telemetry,
 )
 from neo_polystore.audit.trail import AuditTrail
+from neo_polystore.auth.principal import Principal
 from neo_polystore.build import open_polystore
+from neo_polystore.ids import SYSTEM_TENANT
 from neo_polystore.ops.background import background_work
 from neo_polystore.ops.telemetry.exposition import Telemetry
 from neo_polystore.ops.telemetry.http import HttpCounts
 from neo_polystore.polystore import Polystore
-from neo_polystore.records.scope import SYSTEM
 from neo_polystore.settings import Settings
 
 DESCRIPTION = """
@@ -61,7 +68,9 @@ def create_app(
             limits.start(app, polystore)
             if started is not None:
                 await started(polystore)
-            async with background_work(polystore) if opened is None else nullcontext() as work:
+            async with (
+                background_work(polystore, settings) if opened is None else nullcontext()
+            ) as work:
                 app.state.telemetry = Telemetry(polystore, http=http, work=work)
                 try:
                     yield
@@ -79,32 +88,42 @@ def create_app(
     )
     app.add_middleware(
         Recorded,
-        trail=lambda: _trail(app),
+        trail=lambda request: _trail(app, request),
         which=settings.neo_audit_requests,
         skip=settings.audit_skips(),
     )
     app.add_middleware(Measured, counts=http)
     docs.install(app)
     app.state.scope = settings.scope()
+    app.state.settings = settings
     app.state.ingestion = Ingestion(settings)
     errors.install(app)
     app.include_router(health.router)
+    app.include_router(auth.router)
     app.include_router(store.router)
     app.include_router(metrics.router)
     app.include_router(metrics_ingest.router)
     app.include_router(admin.router)
     app.include_router(outbox.router)
+    app.include_router(retention.router)
     app.include_router(scheduler.router)
     app.include_router(audit.router)
+    app.include_router(sealed.router)
+    app.include_router(sealed.survey_router)
+    app.include_router(attest.router)
     app.include_router(telemetry.router)
     limits.install(app, settings)
+    protection.install(app, settings)
     return app
 
 
-def _trail(app: FastAPI) -> AuditTrail | None:
-    """Where this application's requests are recorded: with its tenant, or else the system's."""
+def _trail(app: FastAPI, request: Scope) -> AuditTrail | None:
+    """Where a request is recorded: with the tenant of who made it, or else the system's."""
     polystore: Polystore = app.state.polystore
     if not polystore.has_audit:
         return None
-    scope = app.state.scope
-    return polystore.audit.within(scope if scope.tenant is not None else SYSTEM)
+    principal: Principal | None = request["state"].get("principal")
+    scope = principal.scope if principal is not None else app.state.scope
+    return polystore.audit.within(
+        scope if scope.tenant is not None else replace(scope, tenant=SYSTEM_TENANT)
+    )

@@ -11,6 +11,7 @@ from fastapi import Request
 from pydantic_core import from_json
 
 from neo_polystore.errors import UsageError
+from neo_polystore.protocols.errors import TooLargeError
 
 MAX_ARRAY = 64 * 2**20
 """Bytes of a JSON array (NDJSON has no such bound: it is read line by line)."""
@@ -67,7 +68,10 @@ def _parsed(text: bytes) -> Any:
         if "hex escape" not in str(error):
             raise
     # half a surrogate pair is JSON nevertheless (RFC 8259, section 8.2): one record's trouble
-    return json.loads(text, parse_constant=_no_constant)
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def _no_constant(name: str) -> None:
@@ -79,7 +83,9 @@ async def _whole(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_ARRAY:
-            raise UsageError(f"a JSON array may have {MAX_ARRAY >> 20} MiB: send NDJSON for more")
+            raise TooLargeError(
+                f"a JSON array may have {MAX_ARRAY >> 20} MiB: send NDJSON for more"
+            )
     return bytes(body)
 
 
@@ -90,5 +96,5 @@ async def _lines(request: Request) -> AsyncIterator[bytes]:
         for line in lines:
             yield line
         if len(rest) > MAX_LINE:
-            raise UsageError(f"a line may have {MAX_LINE >> 20} MiB")
+            raise TooLargeError(f"a line may have {MAX_LINE >> 20} MiB")
     yield rest

@@ -8,6 +8,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
+from neo_polystore.auth.principal import Principal
 from neo_polystore.errors import ConfigError
 
 Network = IPv4Network | IPv6Network
@@ -28,11 +29,16 @@ def parse_networks(text: str) -> tuple[Network, ...]:
 
 
 def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
+    """The address that a client is told apart by: an IPv6 client is known by his /64, which is
+    what one customer is given (RFC 6177)."""
+    return _grouped(own_address(scope, trusted))
+
+
+def own_address(scope: Scope, trusted: Sequence[Network]) -> str:
     """The address of the client: of the peer, or of whoever stands before our own proxies.
 
     `X-Forwarded-For` is read from its right end, where our proxies write, only while the address
     to the right is a trusted proxy's; whatever a client wrote into it himself is never reached.
-    An IPv6 client is known by his /64, which is what one customer is given (RFC 6177).
     """
     peer = scope.get("client")
     address: str = peer[0] if peer else "local"
@@ -41,12 +47,24 @@ def client_address(scope: Scope, trusted: Sequence[Network]) -> str:
         if not _is_trusted(address, trusted) or not _is_address(hop.strip()):
             break
         address = hop.strip()
-    return _grouped(address)
+    return address
 
 
 def by_address(trusted: Sequence[Network]) -> Identify:
     """Tell clients apart by their addresses."""
     return lambda scope: client_address(scope, trusted)
+
+
+def by_principal(trusted: Sequence[Network]) -> Identify:
+    """Tell clients apart by who they have proven to be; those who have not, by their addresses."""
+
+    def identify(scope: Scope) -> str:
+        principal: Principal | None = scope["state"].get("principal")
+        if principal is None or not principal.is_proven:
+            return client_address(scope, trusted)
+        return f"{principal.scope.tenant}:{principal.scope.user}"
+
+    return identify
 
 
 def _is_address(text: str) -> bool:

@@ -15,6 +15,8 @@ from neo_polystore.api.responses import problem_response
 from neo_polystore.protocols.errors import BusyError, TooLargeError, UnsupportedContentError
 
 STATUS: tuple[tuple[type[errors.PolystoreError], HTTPStatus], ...] = (
+    (errors.UnauthenticatedError, HTTPStatus.UNAUTHORIZED),
+    (errors.ForbiddenError, HTTPStatus.FORBIDDEN),
     (errors.NotFoundError, HTTPStatus.NOT_FOUND),
     (errors.ConflictError, HTTPStatus.CONFLICT),
     (errors.ValidationError, HTTPStatus.UNPROCESSABLE_ENTITY),
@@ -54,6 +56,18 @@ def problem_of(error: errors.PolystoreError, instance: str) -> Response:
     )
 
 
+def http_problem(error: StarletteHTTPException, instance: str) -> Response:
+    """The problem document of an error that names its status itself."""
+    answer = problem_response(
+        status=error.status_code,
+        title=HTTPStatus(error.status_code).phrase,
+        detail=str(error.detail),
+        instance=instance,
+    )
+    answer.headers.update(error.headers or {})
+    return answer
+
+
 def _plain(problem: errors.FieldProblem) -> dict[str, str]:
     """A field's problem without what is not known of it."""
     return {name: value for name, value in asdict(problem).items() if value is not None}
@@ -82,9 +96,4 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
-        return problem_response(
-            status=error.status_code,
-            title=HTTPStatus(error.status_code).phrase,
-            detail=str(error.detail),
-            instance=request.url.path,
-        )
+        return http_problem(error, request.url.path)

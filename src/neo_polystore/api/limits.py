@@ -16,7 +16,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from neo_polystore.api.clients import Identify, by_address, parse_networks
+from neo_polystore.api.clients import Identify, by_principal, parse_networks
 from neo_polystore.api.errors import problem_of
 from neo_polystore.api.responses import problem_response
 from neo_polystore.errors import LimitedError, PolystoreError
@@ -99,7 +99,7 @@ def install(app: FastAPI, settings: Settings) -> None:
     described = get_openapi(title=app.title, version=app.version, routes=app.routes)
     policies.check_templates(described["paths"])
     app.state.limit_policies = policies
-    identify = by_address(parse_networks(settings.neo_trusted_proxies))
+    identify = by_principal(parse_networks(settings.neo_trusted_proxies))
     # the innermost layer: those that count and record requests see what is refused here
     app.user_middleware.append(Middleware(RateLimits, policies=policies, identify=identify))
 

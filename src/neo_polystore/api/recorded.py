@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Final, Literal
 
 import structlog
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from neo_polystore.audit.trail import Action, AuditTrail, Origin
 from neo_polystore.errors import PolystoreError
-from neo_polystore.ids import uuid7
 
 Which = Literal["all", "admin", "none"]
 
@@ -23,7 +21,6 @@ _ACTIONS: Final[Mapping[str, Action]] = {
     "DELETE": "DELETE",
 }
 _ADMIN: Final = "/api/admin/"
-_REQUEST_ID: Final = re.compile(r"[\w.:/+=-]{1,128}")
 _LONGEST: Final = 512
 
 _logger = structlog.get_logger(__name__)
@@ -33,7 +30,7 @@ class Recorded:
     """Around an application whose router leaves the route that matched in the scope.
 
     An entry names the route (`resource`), the path (`resource_id`), the address, the request id
-    (the client's `X-Request-Id`, or a new one, which the answer carries) and how it ended. It is
+    and how it ended; its tenant, service and actor are those that the request proved. It is
     durable before the answer begins. Where it can be stored nowhere, the change has been made all
     the same, so the answer is not withheld; the failure is logged.
     """
@@ -42,7 +39,7 @@ class Recorded:
         self,
         app: ASGIApp,
         *,
-        trail: Callable[[], AuditTrail | None],
+        trail: Callable[[Scope], AuditTrail | None],
         which: Which = "all",
         skip: frozenset[str] = frozenset(),
     ):
@@ -56,8 +53,7 @@ class Recorded:
         if scope["type"] != "http" or not self._concerns(scope["method"], scope["path"]):
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
-        request_id = given if _REQUEST_ID.fullmatch(given) else str(uuid7())
+        request_id: str = scope["state"]["request_id"]
         begun = False
 
         async def sending(message: Message) -> None:
@@ -65,7 +61,6 @@ class Recorded:
             if message["type"] == "http.response.start":
                 begun = True
                 await self._record(scope, message["status"], request_id)
-                MutableHeaders(scope=message)["x-request-id"] = request_id
             await send(message)
 
         try:
@@ -80,7 +75,7 @@ class Recorded:
         return path.startswith(_ADMIN) if self._which == "admin" else path.startswith("/api/")
 
     async def _record(self, scope: Scope, status: int, request_id: str) -> None:
-        route, trail = getattr(scope.get("route"), "path", None), self._trail()
+        route, trail = getattr(scope.get("route"), "path", None), self._trail(scope)
         if route is None or trail is None:
             return  # nothing answers there, or nothing records
         client = scope.get("client")

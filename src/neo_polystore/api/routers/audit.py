@@ -10,11 +10,13 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from neo_polystore.api.dependencies import CurrentPolystore, CurrentScope
+from neo_polystore.api.dependencies import CurrentPolystore, CurrentPrincipal, CurrentScope
+from neo_polystore.api.downloads import attachment
 from neo_polystore.api.responses import Problem, json_response
 from neo_polystore.audit.export import MEDIA_TYPES, Format, export
 from neo_polystore.audit.search import AuditSearch
 from neo_polystore.audit.trail import Action, Origin
+from neo_polystore.errors import ForbiddenError
 
 router = APIRouter(prefix="/api/audit", tags=["audit"])
 
@@ -51,9 +53,16 @@ Search = Annotated[AuditSearch, Query()]
 
 
 @router.post("", status_code=201, summary="Record an entry", responses=_PROBLEMS)
-async def record(entry: NewEntry, polystore: CurrentPolystore, scope: CurrentScope) -> Response:
-    """Durable when it answers: `committed` in the collection, or `queued` on its way there."""
-    done = await polystore.audit.within(scope).record(
+async def record(
+    entry: NewEntry, polystore: CurrentPolystore, principal: CurrentPrincipal
+) -> Response:
+    """Durable when it answers: `committed` in the collection, or `queued` on its way there.
+
+    With a token the actor is the one whom it proves.
+    """
+    if principal.is_proven and entry.actor not in (None, principal.scope.user):
+        raise ForbiddenError("actor: a token records in its own name only")
+    done = await polystore.audit.within(principal.scope).record(
         **entry.model_dump(exclude={"details", "request_id"}),
         origin=Origin(request_id=entry.request_id),
         details=entry.details,
@@ -68,7 +77,15 @@ async def search(found: Search, polystore: CurrentPolystore, scope: CurrentScope
     return json_response({"entries": [e.body() for e in page.records], "next": page.next})
 
 
-@router.get("/export", summary="Export", responses=_PROBLEMS)
+@router.get(
+    "/export",
+    summary="Export",
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {kind: {"schema": {"type": "string"}} for kind in MEDIA_TYPES.values()}},
+        **_PROBLEMS,
+    },
+)
 async def export_all(
     found: Annotated[Export, Query()], polystore: CurrentPolystore, scope: CurrentScope
 ) -> Response:
@@ -78,6 +95,7 @@ async def export_all(
     return StreamingResponse(
         export(trail.each(found.query()), format=found.format),
         media_type=MEDIA_TYPES[found.format],
+        headers=attachment(f"audit.{found.format}"),
     )
 
 

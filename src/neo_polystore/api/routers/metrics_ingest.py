@@ -36,7 +36,7 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def _ingestion(request: Request) -> Ingestion:
+async def _ingestion(request: Request) -> Ingestion:  # a plain function would take a thread
     ingestion: Ingestion = request.app.state.ingestion
     return ingestion
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from neo_polystore.api.dependencies import CurrentPolystore
@@ -15,6 +15,7 @@ from neo_polystore.ops.background import jobs_of, operational, process_name
 from neo_polystore.ops.history import history
 from neo_polystore.ops.scheduler import Scheduler
 from neo_polystore.polystore import Polystore
+from neo_polystore.settings import Settings
 
 router = APIRouter(prefix="/api/admin/scheduler", tags=["admin"])
 
@@ -33,9 +34,9 @@ class Runs(BaseModel):
 
 
 @router.get("", summary="Every job", responses=_PROBLEMS)
-async def jobs(polystore: CurrentPolystore) -> Response:
+async def jobs(polystore: CurrentPolystore, request: Request) -> Response:
     """Its rule, when it is due, how its last run ended."""
-    await _scheduler(polystore).register()
+    await _scheduler(polystore, request.app.state.settings).register()
     found = await operational(polystore).ledger.status()
     return json_response({"jobs": [asdict(job) for job in found]})
 
@@ -54,15 +55,15 @@ async def runs(wanted: Annotated[Runs, Query()], polystore: CurrentPolystore) ->
     summary="Run a job now",
     responses={**_MISSING, 409: {"model": Problem, "description": "It is running already."}},
 )
-async def run(job: str, polystore: CurrentPolystore) -> Response:
+async def run(job: str, polystore: CurrentPolystore, request: Request) -> Response:
     """Answers when it has ended; `outcome` says how. When it is due next stays as it is."""
-    scheduler = _scheduler(polystore)
+    scheduler = _scheduler(polystore, request.app.state.settings)
     if job not in scheduler.jobs:
         raise NotFoundError(f"no job {job!r}; there are {', '.join(sorted(scheduler.jobs))}")
     return json_response(asdict(await scheduler.run_now(job)))
 
 
-def _scheduler(polystore: Polystore) -> Scheduler:
+def _scheduler(polystore: Polystore, settings: Settings) -> Scheduler:
     """Of its own, in the same books as the one that serves."""
     store = operational(polystore)
-    return Scheduler(store.ledger, jobs_of(polystore, store), holder=process_name())
+    return Scheduler(store.ledger, jobs_of(polystore, store, settings), holder=process_name())

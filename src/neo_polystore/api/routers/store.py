@@ -267,4 +267,6 @@ async def read(
     scope: CurrentScope,
 ) -> Response:
     """The record with this key, for instance `{chain_id}:{hash}` for a transaction."""
-    return json_response(_dump(await _records(polystore, data_type, scope).get(key)))
+    record = await _records(polystore, data_type, scope).get(key)
+    text = record.model_dump_json(by_alias=True, exclude_none=True)
+    return Response(text, media_type="application/json")

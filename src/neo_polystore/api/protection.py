@@ -1,0 +1,106 @@
+"""Puts what protects the API around its routes, as the settings say."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from neo_polystore.api.clients import parse_networks
+from neo_polystore.api.described import describe_security
+from neo_polystore.api.direct import Direct
+from neo_polystore.api.guard import Authenticated, Authorized
+from neo_polystore.api.received import Bounds
+from neo_polystore.api.request_context import RequestContext
+from neo_polystore.auth.authenticator import Authenticator
+from neo_polystore.auth.configured import tokens_of
+from neo_polystore.auth.permissions import RULES
+from neo_polystore.auth.rulebook import Rulebook
+from neo_polystore.errors import ConfigError
+from neo_polystore.settings import Settings, listed
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Ask who calls and whether he may; call it last. ConfigError for settings that are unsafe.
+
+    From the outside in: counting, the request's context, CORS, recording, who it is, rate
+    limits, whether he may; then the handlers that are called directly, then all others.
+    """
+    app.state.authenticator = Authenticator(
+        lambda: app.state.polystore.accounts,
+        tokens=tokens_of(settings),
+        longest=settings.neo_token_bytes,
+        remember=settings.neo_auth_remember_seconds,
+    )
+    app.state.home = settings.home()
+    app.state.trusted_proxies = parse_networks(settings.neo_trusted_proxies)
+    origins = listed(settings.neo_cors_origins)
+    context = [
+        Middleware(
+            RequestContext,
+            hosts=listed(settings.neo_trusted_hosts),
+            cross_site=settings.asks_for_tokens,
+            origins=origins,
+            https=settings.neo_profile == "server",
+        )
+    ]
+    if origins:
+        context.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=_checked(origins, settings),
+                allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-Id"],
+                expose_headers=["X-Request-Id", "RateLimit", "RateLimit-Policy", "Retry-After"],
+                max_age=600,
+            )
+        )
+    authenticated = Middleware(
+        Authenticated,
+        authenticator=lambda: app.state.authenticator,
+        local=None if settings.asks_for_tokens else settings.scope(),
+    )
+    authorized = Middleware(
+        Authorized,
+        rules=Rulebook(RULES),
+        public=public_paths(settings),
+        home=frozenset({None, app.state.home}),
+        bounds=Bounds(settings.neo_body_bytes, settings.neo_body_seconds),
+    )
+    counted, recorded, *limited = app.user_middleware
+    app.user_middleware = [
+        counted,
+        *context,
+        recorded,
+        authenticated,
+        *limited,
+        authorized,
+        Middleware(Direct),
+    ]
+    describe_security(app)
+
+
+def public_paths(settings: Settings) -> frozenset[str]:
+    """The routes of NEO_PUBLIC_PATHS; ConfigError for one that is none, or holds data."""
+    paths = frozenset(listed(settings.neo_public_paths))
+    able = {rule.path for rule in RULES if not rule.path.startswith("/api/")}
+    if wrong := sorted(paths - able):
+        raise ConfigError(
+            f"NEO_PUBLIC_PATHS: {', '.join(wrong)} is no route that may be public; there are"
+            f" {', '.join(sorted(able))}"
+        )
+    return paths
+
+
+def _checked(origins: list[str], settings: Settings) -> list[str]:
+    if "*" in origins and not settings.asks_for_tokens:
+        raise ConfigError(
+            "NEO_CORS_ORIGINS: * lets every web page in where no token is asked for; name the"
+            " origins, or set NEO_AUTH=required"
+        )
+    for origin in origins:
+        if origin != "*" and (not origin.startswith(("http://", "https://")) or origin[-1] == "/"):
+            raise ConfigError(
+                f"NEO_CORS_ORIGINS: {origin!r}: expected origins such as https://app.example.com"
+            )
+    return origins

@@ -1,0 +1,1 @@
+"""Who calls, and what he may do: tokens, keys, sessions, roles and the table of permissions."""

@@ -1,0 +1,1 @@
+"""Tokens, key sets, API keys, and the table of permissions."""
