@@ -10,15 +10,28 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import cache, documents, limits, relational, routing, timeseries
+from benchmarks import (
+    backup,
+    cache,
+    documents,
+    limits,
+    relational,
+    rest,
+    routing,
+    sealing,
+    timeseries,
+)
 from benchmarks.runner import Report, loop_factory
 
 BENCHMARKS: dict[str, Callable[[], Awaitable[Report]]] = {
+    "backup": backup.run,
     "cache": cache.run,
     "documents": documents.run,
     "hot_limits": limits.run,
     "relational": relational.run,
+    "rest": rest.run,
     "routing": routing.run,
+    "sealing": sealing.run,
     "timeseries": timeseries.run,
 }
 

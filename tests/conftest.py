@@ -23,6 +23,7 @@ from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.store import PostgresStore
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.s3.config import S3Config
+from tests.addresses import address_of
 from tests.ferretdb.server import NoServerError, mongo_url
 
 MakeDatabase = Callable[[str], Awaitable[PgConfig]]
@@ -68,7 +69,7 @@ async def polystore(settings: Settings, embedded: Membership) -> AsyncIterator[P
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def make_database(embedded: Membership) -> MakeDatabase:
     """Makes an empty database with its roles: `config = await make_database("primary")`."""
-    server = await embedded.ensure("postgres")
+    server = await address_of("postgres", embedded)
 
     async def make(prefix: str) -> PgConfig:
         return await prepare_database(
@@ -95,7 +96,7 @@ async def postgres(make_database: MakeDatabase) -> AsyncIterator[PostgresStore]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def redis_config(embedded: Membership) -> RedisConfig:
     """The embedded Redis, under a namespace of its own."""
-    server = await embedded.ensure("redis")
+    server = await address_of("redis", embedded)
     return RedisConfig(
         host=server.host,
         port=server.port,

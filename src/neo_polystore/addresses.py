@@ -58,6 +58,10 @@ class ServerAddresses:
             owner_password=settings.postgres_owner_password,
             relay=settings.postgres_relay,
             relay_password=settings.postgres_relay_password,
+            retention=settings.postgres_retention,
+            retention_password=settings.postgres_retention_password,
+            backup=settings.postgres_backup,
+            backup_password=settings.postgres_backup_password,
             ssl=settings.postgres_sslmode,
             # the pooler stands before POSTGRES_HOST, not before another server
             pooled=settings.db_pooled and host is None,

@@ -9,15 +9,17 @@ from typing import Any, cast
 
 from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
 from neo_polystore.audit.trail import COLLECTION, AuditTrail
+from neo_polystore.build_sealing import sealing_over
 from neo_polystore.errors import ConfigError, PolystoreError, UnsafeRoleError
 from neo_polystore.polystore import Polystore
 from neo_polystore.ports.outbox import Outbox
 from neo_polystore.ports.relational import Operational, Relational
 from neo_polystore.ports.store import Store
 from neo_polystore.registry import engine_class
+from neo_polystore.retention.policy import load_policy
 from neo_polystore.routing import Route, RoutingTable, load_routing
 from neo_polystore.settings import Settings
-from neo_polystore.wrappers.cached import CachedRecords, Caching, cached, queries
+from neo_polystore.wrappers.cached import CachedRecords, Caching, NearSize, cached, queries
 from neo_polystore.wrappers.cached_later import publishing
 from neo_polystore.wrappers.cached_work import CachedRelational
 from neo_polystore.wrappers.spooled import spooled
@@ -48,13 +50,52 @@ async def open_polystore(
     UnavailableError where a store cannot be reached.
     """
     settings = settings or Settings.load()
+    embedded = settings.neo_profile == "embedded"
+    async with made_stores(settings, data_types=data_types) as (routing, stores):
+        routes = [routing[name] for name in data_types] if data_types is not None else list(routing)
+        policy = load_policy(
+            routing,
+            settings.neo_retention,
+            bucket=settings.neo_archive_bucket,
+            cron=settings.neo_retention_cron,
+        )
+        if migrate if migrate is not None else embedded:
+            await _each(_migrated(store, tolerant) for store in stores.values())
+        await _each(_connected(store, tolerant) for store in stores.values())
+        ports = _ports(routes, stores, settings)
+        trail = _audit(stores, ports, settings)
+        sealing = sealing_over(stores, trail, settings)
+        try:
+            yield Polystore(
+                routing=routing,
+                stores=stores,
+                ports=ports,
+                audit=trail,
+                relational=_relational(routes, stores, ports, settings),
+                sealing=sealing,
+                retention=policy,
+            )
+        finally:
+            if sealing is not None:
+                sealing.close()
+
+
+@asynccontextmanager
+async def made_stores(
+    settings: Settings, *, data_types: Collection[str] | None = None
+) -> AsyncIterator[tuple[RoutingTable, dict[str, Store]]]:
+    """The routing table and its stores, neither migrated nor connected; closed at the end.
+
+    Embedded servers run for as long. For what works below the ports: backup and restore.
+    """
     settings.declare()
     routing = load_routing(settings.neo_profile, settings.neo_routing)
     routes = [routing[name] for name in data_types] if data_types is not None else list(routing)
     classes = _engine_classes(routing, routes)
-    embedded = settings.neo_profile == "embedded"
     addresses: Addresses = (
-        await EmbeddedAddresses.open(settings) if embedded else ServerAddresses(settings)
+        await EmbeddedAddresses.open(settings)
+        if settings.neo_profile == "embedded"
+        else ServerAddresses(settings)
     )
     stores: dict[str, Store] = {}
     try:
@@ -62,17 +103,7 @@ async def open_polystore(
             _make(name, found, addresses, routing) for name, found in classes.items()
         )
         stores = dict(zip(classes, made, strict=True))
-        if migrate if migrate is not None else embedded:
-            await _each(_migrated(store, tolerant) for store in stores.values())
-        await _each(_connected(store, tolerant) for store in stores.values())
-        ports = _ports(routes, stores, settings)
-        yield Polystore(
-            routing=routing,
-            stores=stores,
-            ports=ports,
-            audit=_audit(stores, ports, settings),
-            relational=_relational(routes, stores, ports, settings),
-        )
+        yield routing, stores
     finally:
         try:
             await asyncio.gather(*(store.close() for store in stores.values()))
@@ -138,9 +169,7 @@ async def _each(work: Iterable[Any]) -> list[Any]:
     return results
 
 
-def _ports(
-    routes: list[Route], stores: dict[str, Store], settings: Settings
-) -> dict[str, Any]:
+def _ports(routes: list[Route], stores: dict[str, Store], settings: Settings) -> dict[str, Any]:
     ports: dict[str, Any] = {}
     outbox = _outbox(stores)
     for route in routes:
@@ -154,6 +183,7 @@ def _ports(
                 budget=caching.budget,
                 largest=caching.largest,
                 later=caching.later,
+                near=caching.near,
             )
         if outbox is not None and route.data_type in SPOOLED:
             port = spooled(route.data_type, port, outbox)
@@ -168,6 +198,9 @@ def _caching(stores: dict[str, Store], engine: str, settings: Settings) -> Cachi
         budget=settings.neo_cache_budget_ms / 1000,
         largest=settings.neo_cache_max_bytes,
         later=None if outbox is None else publishing(outbox),
+        near=NearSize(settings.neo_cache_local_records, settings.neo_cache_local_bytes)
+        if settings.neo_cache_local_records
+        else None,
     )
 
 

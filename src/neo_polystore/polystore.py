@@ -22,6 +22,7 @@ from neo_polystore.ports.networks import Networks
 from neo_polystore.ports.objects import Objects
 from neo_polystore.ports.records import Records
 from neo_polystore.ports.relational import Isolation, Relational, UnitOfWork
+from neo_polystore.ports.retention_policy import Policy
 from neo_polystore.ports.sealed import Sealed
 from neo_polystore.ports.store import Store
 from neo_polystore.ports.transactions import Transactions
@@ -29,6 +30,7 @@ from neo_polystore.ports.wallets import Wallets
 from neo_polystore.records.catalog import record_type
 from neo_polystore.records.scope import Scope
 from neo_polystore.routing import RoutingTable
+from neo_polystore.sealing.service import Sealing
 
 T = TypeVar("T")
 
@@ -48,12 +50,16 @@ class Polystore:
         ports: Mapping[str, Any],
         audit: AuditTrail | None = None,
         relational: Relational | None = None,
+        sealing: Sealing | None = None,
+        retention: Policy | None = None,
     ):
         self.routing = routing
+        self.retention = retention or Policy()
         self.stores = stores
         self._ports = ports
         self._audit = audit
         self._transactions = relational
+        self._sealing = sealing
 
     @property
     def ports(self) -> Mapping[str, Any]:
@@ -118,6 +124,16 @@ class Polystore:
                 " audit_logs and accounts in open_polystore(data_types=...)"
             )
         return self._audit
+
+    @property
+    def sealing(self) -> Sealing:
+        """Sealing, opening and the keys of both; blobs that enclaves sealed are `sealed`."""
+        if self._sealing is None:
+            raise UsageError(
+                "sealing is not open: it takes its store and the audit trail, name sealed and"
+                " audit_logs in open_polystore(data_types=...)"
+            )
+        return self._sealing
 
     def _relational(self) -> Relational:
         if self._transactions is not None:

@@ -32,6 +32,7 @@ class _Row(BaseModel):
     cache: str = ""
     backup: str = ""
     retention: str | dict[str, str]
+    archive: bool = False
 
     @field_validator("retention")
     @classmethod
@@ -59,6 +60,7 @@ class Route:
     cache: str | None
     backup: str | None
     retention: str | Mapping[str, str]
+    archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ def load_routing(profile: str, path: Path | None = None) -> RoutingTable:
                 cache=engine(row.cache),
                 backup=engine(row.backup),
                 retention=row.retention,
+                archive=row.archive,
             )
             for name, row in rows.items()
         },

@@ -20,6 +20,11 @@ Profile = Literal["embedded", "server"]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def listed(text: str) -> list[str]:
+    """What stands between the commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
 class Settings(BaseSettings):
     """Everything that can be set. Each field's name in capitals is its environment variable.
 
@@ -49,6 +54,15 @@ class Settings(BaseSettings):
     neo_tenant: UUID | None = Field(
         default=None, description="tenant of CLI commands (embedded: system)"
     )
+    neo_retention: Path | None = Field(
+        default=None, description="rules that stand in for the routing table's retention"
+    )
+    neo_retention_cron: str = Field(
+        default="30 3 * * *", description="when the scheduler applies retention, in UTC"
+    )
+    neo_archive_bucket: str = Field(
+        default="archive", description="bucket of objects that is archived to before deletion"
+    )
     neo_cache: bool = Field(
         default=True, description="read-through caches as the routing table says"
     )
@@ -57,6 +71,14 @@ class Settings(BaseSettings):
     )
     neo_cache_max_bytes: Annotated[int, Field(ge=1)] = Field(
         default=1 << 20, description="the largest entry; larger records are not cached"
+    )
+    neo_cache_local_records: Annotated[int, Field(ge=0)] = Field(
+        default=0,
+        description="records of each cached data type that a process keeps in its own memory;"
+        " 0 for none",
+    )
+    neo_cache_local_bytes: Annotated[int, Field(ge=1)] = Field(
+        default=64 << 20, description="bytes of them, for each data type"
     )
     neo_cache_ttls: dict[str, Annotated[float, Field(gt=0)]] = Field(
         default={}, description='other TTLs by key family, as JSON: {"session": 600}'
@@ -76,6 +98,50 @@ class Settings(BaseSettings):
     neo_refresh_seconds: Annotated[float, Field(ge=0)] = Field(
         default=14 * 86400.0, description="how much longer its refresh token does"
     )
+    neo_auth: Literal["auto", "required"] = Field(
+        default="auto", description="auto: the embedded profile on loopback asks for no token"
+    )
+    jwt_secret_key: SecretStr | None = Field(
+        default=None, description="32 bytes or more that sign HS256 tokens; none: no such tokens"
+    )
+    neo_jwt_jwks: str | None = Field(
+        default=None, description="file or https address of the keys of RS256, ES256, EdDSA tokens"
+    )
+    neo_jwt_jwks_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=300.0, description="how long they are used before they are read again"
+    )
+    neo_jwt_issuer: str = Field(default="neo-polystore", description="`iss` of every token")
+    neo_jwt_audience: str = Field(default="neo-polystore", description="`aud` of every token")
+    neo_jwt_leeway_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
+        default=30.0, description="how far the clock of an issuer may be off"
+    )
+    neo_jwt_tenant_claim: str = Field(default="tenant", description="claim that is the tenant's id")
+    neo_jwt_service_claim: str = Field(default="service", description="claim that is the service")
+    neo_jwt_roles_claim: str = Field(
+        default="roles", description="claim with the roles; dots lead into objects"
+    )
+    neo_token_bytes: Annotated[int, Field(ge=256, le=65_536)] = Field(
+        default=8_192, description="longest token that is looked at"
+    )
+    neo_auth_remember_seconds: Annotated[float, Field(ge=0, le=300)] = Field(
+        default=5.0, description="how long a verdict on a key or token is used again"
+    )
+    neo_public_paths: str = Field(
+        default="/health,/ready",
+        description="routes that need no token, such as /metrics, separated by commas",
+    )
+    neo_cors_origins: str = Field(
+        default="", description="origins of web pages that may call the API, separated by commas"
+    )
+    neo_trusted_hosts: str = Field(
+        default="", description="names that requests may be addressed to, by commas; none: any"
+    )
+    neo_body_bytes: Annotated[int, Field(ge=1)] = Field(
+        default=64 * 2**20, description="largest request body (NDJSON streams have no bound)"
+    )
+    neo_body_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=60.0, description="longest that a body takes, or a part of a stream"
+    )
     neo_secrets_key: SecretStr | None = Field(
         default=None,
         description="32 bytes, base64 or hexadecimal, that encrypt MFA secrets; none: no MFA",
@@ -88,6 +154,12 @@ class Settings(BaseSettings):
     )
     neo_dead_letter_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         default=365, description="days after which replayed or discarded dead letters are forgotten"
+    )
+    neo_backup_target: str | None = Field(
+        default=None, description="where backups go: a directory, or s3://bucket/prefix"
+    )
+    neo_backup_key: SecretStr | None = Field(
+        default=None, description="32 bytes, base64 or hexadecimal, that encrypt backups"
     )
     neo_audit_requests: Literal["all", "admin", "none"] = Field(
         default="all", description="which changing requests the audit trail records"
@@ -138,6 +210,35 @@ class Settings(BaseSettings):
         default="unknown", description="service of points that have none of these labels"
     )
 
+    sgx_encryption_key: SecretStr | None = Field(
+        default=None,
+        description="32 bytes, base64 or hexadecimal, that wrap the master keys of sealing",
+    )
+    sgx_enable_hardware_mode: bool = Field(
+        default=False, description="openers prove their enclave by attestation; false: simulation"
+    )
+    sgx_data_retention_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
+        default=90, description="days that sealed items of services are kept, if no policy says"
+    )
+    neo_sealed_max_bytes: Annotated[int, Field(ge=1, le=2**29)] = Field(
+        default=64 * 2**20, description="largest content that is sealed"
+    )
+    neo_key_file: Path | None = Field(
+        default=None,
+        description="file with that key instead (embedded: sealing.key in the data directory)",
+    )
+    neo_key_wrapper: Literal["local", "kms", "vault"] = Field(
+        default="local", description="who wraps the master keys: that key, AWS KMS, or Vault"
+    )
+    neo_kms_key_id: str | None = Field(default=None, description="key of AWS KMS: id, ARN or alias")
+    neo_kms_endpoint_url: str | None = Field(
+        default=None, description="a KMS-compatible service; none: AWS"
+    )
+    neo_vault_url: str | None = Field(default=None, description="address of HashiCorp Vault")
+    neo_vault_token: SecretStr | None = None
+    neo_vault_namespace: str | None = None
+    neo_vault_key: str = Field(default="sealing", description="key of Vault's transit engine")
+
     neo_admin_url: SecretStr | None = Field(
         default=None, description="PostgreSQL as administrator, for `db roles`"
     )
@@ -156,6 +257,14 @@ class Settings(BaseSettings):
     postgres_owner_password: SecretStr = SecretStr("")
     postgres_relay: str = Field(default="neo_relay", description="role of relay and scheduler")
     postgres_relay_password: SecretStr = SecretStr("")
+    postgres_retention: str = Field(
+        default="neo_retention", description="role that may delete events past their time"
+    )
+    postgres_retention_password: SecretStr = SecretStr("")
+    postgres_backup: str = Field(
+        default="backup_service", description="user that reads backups, a member of neo_backup"
+    )
+    postgres_backup_password: SecretStr = SecretStr("")
     postgres_sslmode: str = Field(
         default="prefer", description="disable, prefer, require, verify-full, ..."
     )
@@ -248,11 +357,20 @@ class Settings(BaseSettings):
 
     def audit_masks(self) -> frozenset[str]:
         """Names of fields that the audit trail masks beside those that look like secrets."""
-        return frozenset(filter(None, (name.strip() for name in self.neo_audit_mask.split(","))))
+        return frozenset(listed(self.neo_audit_mask))
 
     def audit_skips(self) -> frozenset[str]:
         """Paths whose requests the audit trail does not record."""
-        return frozenset(filter(None, (path.strip() for path in self.neo_audit_skip.split(","))))
+        return frozenset(listed(self.neo_audit_skip))
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether requests need a token; where not, they may come from this machine alone."""
+        return self.neo_auth == "required" or self.neo_profile == "server"
+
+    def home(self) -> UUID:
+        """The tenant whose administrators administer the platform itself."""
+        return self.neo_tenant or SYSTEM_TENANT
 
     def redacted(self) -> dict[str, Any]:
         """What is in force, by environment variable; secrets as `********`, unset ones empty."""

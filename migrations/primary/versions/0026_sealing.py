@@ -80,9 +80,10 @@ MARK = """
     $$
     """
 
-OWN = (
-    "tenant_id = (SELECT NULLIF(current_setting('app.current_tenant', true), '')::uuid)"
-    " OR owner = (SELECT 'service:' || NULLIF(current_setting('app.current_service', true), ''))"
+TENANT = "tenant_id = (SELECT NULLIF(current_setting('app.current_tenant', true), '')::uuid)"
+SERVICE = (
+    "tenant_id IS NULL AND"
+    " owner = (SELECT 'service:' || NULLIF(current_setting('app.current_service', true), ''))"
 )
 
 UP = (
@@ -107,7 +108,14 @@ UP = (
     ),
     "ALTER TABLE enclave.sealed_heads ENABLE ROW LEVEL SECURITY",
     "ALTER TABLE enclave.sealed_heads FORCE ROW LEVEL SECURITY",
-    f"CREATE POLICY owner_isolation ON enclave.sealed_heads USING ({OWN}) WITH CHECK ({OWN})",
+    (
+        "CREATE POLICY tenant_isolation ON enclave.sealed_heads"
+        f" USING ({TENANT}) WITH CHECK ({TENANT})"
+    ),
+    (
+        "CREATE POLICY service_isolation ON enclave.sealed_heads"
+        f" USING ({SERVICE}) WITH CHECK ({SERVICE})"
+    ),
     # the function that marks runs as the owner of the schema
     (
         "CREATE POLICY marking ON enclave.sealed_heads TO neo_owner"

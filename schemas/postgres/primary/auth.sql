@@ -16,6 +16,21 @@ CREATE FUNCTION auth.settle_user() RETURNS trigger
     END
     $$;
 
+CREATE TABLE auth.api_keys (
+    id uuid DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id uuid NOT NULL,
+    name character varying(100) NOT NULL,
+    key_hash character varying(64) NOT NULL,
+    service character varying(100),
+    roles text[] DEFAULT '{}'::text[] NOT NULL,
+    created_by character varying(255),
+    created_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone
+);
+
+ALTER TABLE ONLY auth.api_keys FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE auth.permissions (
     id uuid DEFAULT gen_random_uuid() NOT NULL,
     name character varying(100) NOT NULL,
@@ -92,6 +107,12 @@ CREATE TABLE auth.users (
 
 ALTER TABLE ONLY auth.users FORCE ROW LEVEL SECURITY;
 
+ALTER TABLE ONLY auth.api_keys
+    ADD CONSTRAINT api_keys_name_unique UNIQUE (tenant_id, name);
+
+ALTER TABLE ONLY auth.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (id);
+
 ALTER TABLE ONLY auth.permissions
     ADD CONSTRAINT permissions_name_key UNIQUE (name);
 
@@ -163,6 +184,8 @@ CREATE INDEX idx_users_mfa_enabled ON auth.users USING btree (id) WHERE (mfa_ena
 
 CREATE INDEX idx_users_tenant ON auth.users USING btree (tenant_id) WHERE (deleted_at IS NULL);
 
+CREATE TRIGGER audit_changes AFTER INSERT OR DELETE OR UPDATE ON auth.api_keys FOR EACH ROW EXECUTE FUNCTION public.audit_changes('key_hash');
+
 CREATE TRIGGER audit_changes AFTER INSERT OR DELETE OR UPDATE ON auth.permissions FOR EACH ROW EXECUTE FUNCTION public.audit_changes();
 
 CREATE TRIGGER audit_changes AFTER INSERT OR DELETE OR UPDATE ON auth.role_permissions FOR EACH ROW EXECUTE FUNCTION public.audit_changes();
@@ -178,6 +201,9 @@ CREATE TRIGGER set_updated_at BEFORE UPDATE ON auth.roles FOR EACH ROW EXECUTE F
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON auth.users FOR EACH ROW EXECUTE FUNCTION core.set_updated_at();
 
 CREATE TRIGGER settle_user BEFORE INSERT OR UPDATE ON auth.users FOR EACH ROW EXECUTE FUNCTION auth.settle_user();
+
+ALTER TABLE ONLY auth.api_keys
+    ADD CONSTRAINT api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES core.tenants(id);
 
 ALTER TABLE ONLY auth.role_permissions
     ADD CONSTRAINT role_permissions_permission_id_fkey FOREIGN KEY (permission_id) REFERENCES auth.permissions(id) ON DELETE CASCADE;
@@ -203,6 +229,8 @@ ALTER TABLE ONLY auth.user_roles
 ALTER TABLE ONLY auth.users
     ADD CONSTRAINT users_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES core.tenants(id);
 
+ALTER TABLE auth.api_keys ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY cleanup_delete ON auth.sessions FOR DELETE TO neo_owner USING (((current_setting('app.maintenance'::text, true) = 'cleanup'::text) AND (expires_at < now())));
 
 CREATE POLICY cleanup_select ON auth.sessions FOR SELECT TO neo_owner USING (((current_setting('app.maintenance'::text, true) = 'cleanup'::text) AND (expires_at < now())));
@@ -212,6 +240,8 @@ ALTER TABLE auth.role_permissions ENABLE ROW LEVEL SECURITY;
 ALTER TABLE auth.roles ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE auth.sessions ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant_isolation ON auth.api_keys USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant'::text, true), ''::text))::uuid AS "nullif"))) WITH CHECK ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant'::text, true), ''::text))::uuid AS "nullif")));
 
 CREATE POLICY tenant_isolation ON auth.role_permissions USING ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant'::text, true), ''::text))::uuid AS "nullif"))) WITH CHECK ((tenant_id = ( SELECT (NULLIF(current_setting('app.current_tenant'::text, true), ''::text))::uuid AS "nullif")));
 
@@ -232,6 +262,11 @@ GRANT USAGE ON SCHEMA auth TO neo_backup;
 GRANT USAGE ON SCHEMA auth TO neo_readonly;
 
 REVOKE ALL ON FUNCTION auth.settle_user() FROM PUBLIC;
+
+GRANT SELECT ON TABLE auth.api_keys TO neo_backup;
+GRANT SELECT,INSERT ON TABLE auth.api_keys TO neo_app;
+
+GRANT UPDATE(revoked_at) ON TABLE auth.api_keys TO neo_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE auth.permissions TO neo_app;
 GRANT SELECT ON TABLE auth.permissions TO neo_backup;

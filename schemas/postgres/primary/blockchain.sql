@@ -405,6 +405,7 @@ GRANT SELECT ON TABLE blockchain.networks TO neo_readonly;
 GRANT SELECT ON TABLE blockchain.networks TO neo_crosschain_user;
 GRANT SELECT ON TABLE blockchain.networks TO neo_oracle_user;
 GRANT SELECT ON TABLE blockchain.networks TO neo_smartcontracts_user;
+GRANT SELECT ON TABLE blockchain.networks TO neo_relay;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE blockchain.smart_contracts TO neo_app;
 GRANT SELECT ON TABLE blockchain.smart_contracts TO neo_backup;
@@ -418,6 +419,7 @@ GRANT SELECT ON TABLE blockchain.transaction_keys TO neo_readonly;
 GRANT SELECT,INSERT,UPDATE ON TABLE blockchain.transactions TO neo_app;
 GRANT SELECT ON TABLE blockchain.transactions TO neo_backup;
 GRANT SELECT ON TABLE blockchain.transactions TO neo_readonly;
+GRANT SELECT ON TABLE blockchain.transactions TO neo_relay;
 
 GRANT SELECT ON TABLE blockchain.transactions_default TO neo_app;
 GRANT SELECT ON TABLE blockchain.transactions_default TO neo_backup;

@@ -10,7 +10,8 @@ CREATE FUNCTION core.grant_reader(reader text, relation regclass) RETURNS void
     ('auth.users', 'password_hash'), ('auth.users', 'mfa_secret'),
     ('auth.sessions', 'token_hash'), ('auth.sessions', 'refresh_token_hash'),
     ('blockchain.wallets', 'encrypted_private_key'),
-    ('security.secrets', 'payload')
+    ('security.secrets', 'payload'),
+    ('auth.api_keys', 'key_hash')
 ) AS secrets (owner, name)
             WHERE owner::regclass = relation AND reader = 'neo_readonly');
         open text;

@@ -54,7 +54,12 @@ CREATE TABLE sgx.sealing_policies (
     key_rotation_days integer,
     allowed_enclaves text[] DEFAULT '{}'::text[] NOT NULL,
     created_at timestamp with time zone DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    svn_floor integer,
+    attestation_max_age interval,
+    attestation_policy jsonb,
+    CONSTRAINT sealing_policies_attestation_check CHECK ((attestation_max_age > '00:00:00'::interval)),
     CONSTRAINT sealing_policies_days_check CHECK (((retention_days > 0) AND (key_rotation_days > 0))),
+    CONSTRAINT sealing_policies_svn_check CHECK (((svn_floor >= 0) AND (svn_floor <= 65535))),
     CONSTRAINT sealing_policies_type_check CHECK (((policy_type)::text = ANY ((ARRAY['MRENCLAVE'::character varying, 'MRSIGNER'::character varying, 'USER_DEFINED'::character varying])::text[])))
 );
 
@@ -93,6 +98,8 @@ CREATE TRIGGER audit_changes AFTER INSERT OR DELETE OR UPDATE ON sgx.enclave_att
 CREATE TRIGGER audit_changes AFTER INSERT OR DELETE OR UPDATE ON sgx.sealing_policies FOR EACH ROW EXECUTE FUNCTION public.audit_changes();
 
 CREATE TRIGGER audit_sealed_data_changes AFTER INSERT OR DELETE OR UPDATE ON sgx.sealed_data_items FOR EACH ROW EXECUTE FUNCTION public.audit_changes('sealed_data');
+
+CREATE TRIGGER mark_deleted AFTER DELETE ON sgx.sealed_data_items FOR EACH ROW EXECUTE FUNCTION enclave.mark_deleted();
 
 CREATE TRIGGER measure_item BEFORE INSERT OR UPDATE OF sealed_data, size_bytes ON sgx.sealed_data_items FOR EACH ROW EXECUTE FUNCTION sgx.measure_item();
 

@@ -8,17 +8,25 @@ import typer
 
 from neo_polystore import __version__
 from neo_polystore.cli import (
+    attest,
     audit,
+    auth,
+    backup,
     db,
     demo,
+    drill,
     health,
+    hold,
     limits,
     load,
     metrics,
     outbox,
     query,
+    restore,
+    retention,
     routes,
     scheduler,
+    sealed,
     serve,
     settings,
     store,
@@ -35,6 +43,7 @@ app = typer.Typer(
 
 app.command()(serve.serve)
 app.command()(demo.demo)
+app.command()(drill.drill)
 app.command()(load.load)
 app.command()(query.query)
 app.command()(routes.routes)
@@ -47,8 +56,15 @@ app.add_typer(store.app, name="store")
 app.add_typer(metrics.app, name="metrics")
 app.add_typer(limits.app, name="limits")
 app.add_typer(outbox.app, name="outbox")
+app.add_typer(retention.app, name="retention")
+app.add_typer(hold.app, name="hold")
 app.add_typer(scheduler.app, name="scheduler")
 app.add_typer(audit.app, name="audit")
+app.add_typer(sealed.app, name="sealed")
+app.add_typer(attest.app, name="attest")
+app.add_typer(auth.app, name="auth")
+app.add_typer(backup.app, name="backup")
+app.add_typer(restore.app, name="restore")
 
 
 def _version(wanted: bool) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import ipaddress
 import socket
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 import uvicorn
 from rich.markup import escape
 
+from neo_polystore.auth.configured import tokens_of
 from neo_polystore.build import open_polystore
 from neo_polystore.cli.output import err, fail, run
 from neo_polystore.errors import ConfigError, PolystoreError
 from neo_polystore.ops.demo import run_demo
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
 
 def serve(
@@ -29,6 +32,7 @@ def serve(
     """Serve the platform until Ctrl-C: the API, the outbox's relay and the scheduler."""
     try:
         settings = Settings.load()
+        settings = protected(settings, host or settings.neo_host)
         listener = listen(host or settings.neo_host, port or settings.neo_port)
     except PolystoreError as error:
         raise fail(error) from None
@@ -86,8 +90,7 @@ def _announce(settings: Settings, listener: socket.socket) -> None:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket on this machine's own address; ConfigError for any other, or a port in use."""
-    require_loopback(host)
+    """A socket on an address of this machine; ConfigError for another, or a port in use."""
     address = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
@@ -98,15 +101,27 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def require_loopback(host: str) -> None:
-    """Raise ConfigError unless the host is this machine's own: the API has no authentication."""
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+def protected(settings: Settings, host: str) -> Settings:
+    """The settings to serve with on this address; ConfigError where it is not safe to.
+
+    On loopback requests must be addressed to this machine by a name of its own, where nothing else
+    is set: a web page cannot get in by a name that its owner lets point here.
+    """
+    if is_loopback(host):
+        hosts = settings.neo_trusted_hosts or ",".join(LOOPBACK)
+        return settings.model_copy(update={"neo_trusted_hosts": hosts})
+    if tokens_of(settings) is None and settings.neo_auth != "required":
         raise ConfigError(
-            f"will not listen on {host}: the API has no authentication yet, so it serves this"
-            " machine only. Use 127.0.0.1, ::1 or localhost, and a reverse proxy that"
-            " authenticates where others need access"
+            f"will not listen on {host}: others could reach the API there, and no way to tell who"
+            " they are is set. Set JWT_SECRET_KEY or NEO_JWT_JWKS, or NEO_AUTH=required where"
+            " logins and API keys are enough; or listen on 127.0.0.1, ::1 or localhost"
         )
+    return settings.model_copy(update={"neo_auth": "required"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches the address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

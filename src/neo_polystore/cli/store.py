@@ -9,7 +9,7 @@ import asyncpg
 import typer
 
 from neo_polystore.addresses import EmbeddedAddresses, ServerAddresses
-from neo_polystore.cli import store_redis, store_timescale
+from neo_polystore.cli import store_admin, store_redis, store_s3, store_timescale
 from neo_polystore.cli.answers import show
 from neo_polystore.cli.output import JsonOption, run
 from neo_polystore.cli.transaction_years import drop_year
@@ -27,6 +27,12 @@ app.add_typer(postgres, name="postgres")
 postgres.command("drop-year")(drop_year)
 app.add_typer(store_timescale.app, name="timescale")
 app.add_typer(store_redis.app, name="redis")
+app.add_typer(store_s3.app, name="s3")
+store_admin.add_commands(postgres, "postgres")
+store_admin.add_commands(store_timescale.app, "timescale", status=False)
+store_admin.add_commands(store_redis.app, "redis", status=False)
+for _engine in ("event_store", "jsonb", "mongo", "files", "clickhouse", "tantivy"):
+    app.add_typer(store_admin.group(_engine), name=_engine)
 
 ENGINES = ("postgres", "event_store", "timescale", "jsonb")
 

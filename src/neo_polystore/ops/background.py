@@ -11,13 +11,22 @@ from dataclasses import dataclass
 from typing import cast
 
 from neo_polystore.errors import UnsupportedError
-from neo_polystore.ops.jobs import audit_jobs, metric_jobs, platform_jobs
+from neo_polystore.ops.jobs import (
+    audit_jobs,
+    backup_jobs,
+    metric_jobs,
+    platform_jobs,
+    retention_jobs,
+)
 from neo_polystore.ops.relay import Relay
 from neo_polystore.ops.scheduler import Job, Scheduler
 from neo_polystore.ops.sinks import record_sinks
 from neo_polystore.polystore import Polystore
 from neo_polystore.ports.metric_upkeep import MetricUpkeep, Rollups
 from neo_polystore.ports.relational import Operational
+from neo_polystore.retention.holding import Holding
+from neo_polystore.retention.service import Retention
+from neo_polystore.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,16 @@ def operational(polystore: Polystore) -> Operational:
         if "outbox" in store.features:
             return cast(Operational, store)
     raise UnsupportedError("no store with an outbox is open")
+
+
+def retention_of(polystore: Polystore) -> Retention:
+    """Retention of what is open; UnsupportedError where the store of holds is not."""
+    return Retention(polystore, operational(polystore).holds, holder=process_name())
+
+
+def holding_of(polystore: Polystore) -> Holding:
+    """The holds on what is open; UnsupportedError where their store is not."""
+    return Holding(polystore, operational(polystore).holds, retention_of(polystore))
 
 
 def metric_upkeeps(polystore: Polystore) -> list[MetricUpkeep]:
@@ -63,16 +82,24 @@ async def retention_notes(polystore: Polystore) -> list[str]:
     return notes
 
 
-def jobs_of(polystore: Polystore, store: Operational) -> list[Job]:
-    """What is to be done regularly for the stores that are open."""
+def jobs_of(
+    polystore: Polystore, store: Operational, settings: Settings | None = None
+) -> list[Job]:
+    """What is to be done regularly for the stores that are open, and what `settings` ask for."""
     jobs = platform_jobs(store.upkeep)
+    if settings is not None and settings.neo_backup_target:
+        jobs += backup_jobs(polystore.stores, polystore.routing, settings)
     for upkeep in metric_upkeeps(polystore):
-        jobs += metric_jobs(upkeep)
+        jobs += metric_jobs(upkeep, store.holds)
+    if polystore.has_audit:
+        jobs += retention_jobs(retention_of(polystore))
     return jobs + audit_jobs(polystore.audit) if polystore.has_audit else jobs
 
 
 @asynccontextmanager
-async def background_work(polystore: Polystore) -> AsyncIterator[BackgroundWork]:
+async def background_work(
+    polystore: Polystore, settings: Settings | None = None
+) -> AsyncIterator[BackgroundWork]:
     """Deliver messages and run jobs while the block lasts; ends what is under way, then returns.
 
     Any number of processes may do so: each topic and each job has one holder at a time. The
@@ -81,7 +108,7 @@ async def background_work(polystore: Polystore) -> AsyncIterator[BackgroundWork]
     store = operational(polystore)
     work = BackgroundWork(
         Relay(store.feed, record_sinks(polystore), holder=process_name()),
-        Scheduler(store.ledger, jobs_of(polystore, store), holder=process_name()),
+        Scheduler(store.ledger, jobs_of(polystore, store, settings), holder=process_name()),
     )
     stop = asyncio.Event()
     running = [

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 
 from neo_polystore.audit.linking import link_missing
 from neo_polystore.audit.trail import GRACE, AuditTrail
+from neo_polystore.backup.keys import BackupKey
+from neo_polystore.backup.places import open_target
+from neo_polystore.backup.run import run_backup
+from neo_polystore.errors import PolystoreError
 from neo_polystore.ops.scheduler import Job
-from neo_polystore.ports.metric_upkeep import MetricUpkeep
+from neo_polystore.ports.holds import Holds
+from neo_polystore.ports.metric_upkeep import MetricUpkeep, Retained
 from neo_polystore.ports.scheduling import Firing, Upkeep
+from neo_polystore.ports.store import Store
+from neo_polystore.retention.service import LEASE, Retention
+from neo_polystore.routing import RoutingTable
+from neo_polystore.settings import Settings
 
 
 def platform_jobs(upkeep: Upkeep) -> list[Job]:
@@ -38,7 +49,7 @@ def platform_jobs(upkeep: Upkeep) -> list[Job]:
     ]
 
 
-def metric_jobs(upkeep: MetricUpkeep) -> list[Job]:
+def metric_jobs(upkeep: MetricUpkeep, holds: Holds | None = None) -> list[Job]:
     """Rollups and retention of metrics, where the engine does not see to them itself."""
 
     async def rollups(_: Firing) -> dict[str, int | None] | None:
@@ -46,16 +57,60 @@ def metric_jobs(upkeep: MetricUpkeep) -> list[Job]:
             return None
         return {"hours": (await upkeep.refresh()).hours}
 
-    async def retention(_: Firing) -> dict[str, object] | None:
+    async def retention(firing: Firing) -> dict[str, object] | None:
         if not await upkeep.scheduled():
             return None
-        done = await upkeep.retain()
-        return {"dropped": sum(part.rows for part in done.dropped), "busy": done.busy}
+        if holds is None:
+            return _dropped(await upkeep.retain())
+        name = f"{firing.job} {firing.token}"
+        async with holds.deleting("metrics", holder=name, seconds=LEASE) as standing:
+            if standing.holds:
+                return {"held": [hold.id for hold in standing.holds]}
+            return _dropped(await upkeep.retain())
 
     return [
         Job("metric-rollups", "*/5 * * * *", rollups),
         Job("metric-retention", "50 * * * *", retention),
     ]
+
+
+def _dropped(done: Retained) -> dict[str, object]:
+    return {"dropped": sum(part.rows for part in done.dropped), "busy": done.busy}
+
+
+def backup_jobs(
+    stores: Mapping[str, Store], routing: RoutingTable, settings: Settings
+) -> list[Job]:
+    """A backup of every store, each night, to the target of the settings."""
+
+    async def backup(_: Firing) -> dict[str, object]:
+        target = open_target(settings)
+        key = BackupKey.of(settings.neo_backup_key)
+        try:
+            manifest = await run_backup(stores, routing, target, key=key)
+        finally:
+            await asyncio.to_thread(target.close)
+        return {
+            "run": manifest.id,
+            "rows": sum(store.rows for store in manifest.stores),
+            "bytes": sum(store.stored_bytes for store in manifest.stores),
+        }
+
+    return [Job("backup", "0 2 * * *", backup)]
+
+
+def retention_jobs(retention: Retention) -> list[Job]:
+    """What is past its time, of every data type whose store is open."""
+
+    async def apply(_: Firing) -> dict[str, object]:
+        applied = await retention.apply(by="scheduler")
+        if applied.failed:
+            text = "; ".join(f"{each.data_type}: {each.detail}" for each in applied.failed)
+            raise PolystoreError(f"run {applied.run}: {text}")
+        kinds = {each.data_type: each.outcome for each in applied.done if each.outcome != "nothing"}
+        return {"run": applied.run, "deleted": sum(e.deleted for e in applied.done), **kinds}
+
+    return [Job("retention", retention.policy.cron, apply)]
 
 
 def audit_jobs(trail: AuditTrail) -> list[Job]:

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 
-from neo_polystore.pgkit.roles import APPLICATION, OWNER, RELAY, REQUIRED, ROLES, Role
+from neo_polystore.pgkit.roles import APPLICATION, OWNER, RELAY, REQUIRED, RETENTION, ROLES, Role
 from neo_polystore.settings import Settings
 
 
@@ -20,6 +20,7 @@ def wanted_roles(settings: Settings) -> tuple[Role, ...]:
         settings.postgres_owner: OWNER,
         settings.postgres_user: APPLICATION,
         settings.postgres_relay: RELAY,
+        settings.postgres_retention: RETENTION,
     }
     known = {role.name for role in ROLES}
     others = [Role(role, member_of=group) for role, group in groups.items() if role not in known]
@@ -34,6 +35,7 @@ def given_passwords(
         settings.postgres_user: settings.postgres_password,
         settings.postgres_owner: settings.postgres_owner_password,
         settings.postgres_relay: settings.postgres_relay_password,
+        settings.postgres_retention: settings.postgres_retention_password,
     }
     found = {role: secret.get_secret_value() for role, secret in settled.items()}
     for role in wanted_roles(settings):
