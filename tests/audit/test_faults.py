@@ -9,20 +9,17 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
 from neo_polystore.audit.trail import AuditTrail
-from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.records.networks import Network
 from neo_polystore.records.query import Query
 from neo_polystore.records.scope import Scope
+from tests.addresses import told
 from tests.audit.conftest import Place
 from tests.audit.recording_process import EACH, network
-
-SECRETS = ("password", "owner_password", "relay_password")
 
 
 @pytest.mark.parametrize("changes", [600, pytest.param(10_000, marks=pytest.mark.long)])
@@ -130,12 +127,7 @@ async def start(place: Place, tenant: UUID) -> asyncio.subprocess.Process:
     )
     assert process.stdin
     assert process.stdout
-    told = [_plain(place.store.config), _plain(place.entries), str(tenant)]
-    process.stdin.write(json.dumps(told).encode() + b"\n")
+    news = [told(place.store.config), told(place.entries), str(tenant)]
+    process.stdin.write(json.dumps(news).encode() + b"\n")
     assert await process.stdout.readline() == b"ready\n"
     return process
-
-
-def _plain(config: PgConfig) -> dict[str, Any]:
-    secrets = {name: getattr(config, name).get_secret_value() for name in SECRETS}
-    return config.model_dump() | secrets

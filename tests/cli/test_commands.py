@@ -48,7 +48,7 @@ def test_a_migrated_platform_has_nothing_pending(cli: Cli) -> None:
         (("query", "receipt"), {}, 2, "transactions"),
         (("routes",), {"NEO_PROFILE": "laptop"}, 2, "NEO_PROFILE"),
         (("routes",), {"NEO_ROUTING": "/nowhere.toml"}, 2, "/nowhere.toml"),
-        (("serve", "--host", "0.0.0.0"), {}, 2, "authentication"),  # noqa: S104
+        (("serve", "--host", "0.0.0.0"), {}, 2, "JWT_SECRET_KEY"),  # noqa: S104
         (("health",), {"NEO_EMBEDDED_PG_BIN": "/nowhere"}, 3, "nowhere"),
         (("nonsense",), {}, 2, "nonsense"),
     ],

@@ -13,12 +13,12 @@ import pytest
 
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.stores.postgres.store import PostgresStore
+from tests.addresses import told
 from tests.ops.conftest import MakeStore, owner_of
 from tests.ops.sinks import TABLES
 
 KEYS = 40
 WRITERS = 12
-SECRETS = ("password", "owner_password", "relay_password")
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,7 @@ async def _relay(config: PgConfig) -> asyncio.subprocess.Process:
     )
     assert process.stdin
     assert process.stdout
-    plain = config.model_dump() | {
-        name: getattr(config, name).get_secret_value() for name in SECRETS
-    }
-    process.stdin.write(json.dumps(plain).encode() + b"\n")
+    process.stdin.write(json.dumps(told(config)).encode() + b"\n")
     assert await process.stdout.readline() == b"ready\n"
     return process
 

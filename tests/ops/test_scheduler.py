@@ -19,8 +19,8 @@ from neo_polystore.ops.jobs import platform_jobs
 from neo_polystore.ops.scheduler import Job, Scheduler
 from neo_polystore.ports.scheduling import Firing, JobStatus
 from neo_polystore.stores.postgres.store import PostgresStore
+from tests.addresses import told
 from tests.ops.conftest import MakeStore, owner_of
-from tests.ops.test_relay_killed import SECRETS
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 Work = Callable[[Firing], Awaitable[Any]]
@@ -316,10 +316,7 @@ async def test_a_process_killed_in_the_middle_of_a_job_is_followed_by_another(
     )
     assert process.stdin
     assert process.stdout
-    plain = store.config.model_dump() | {
-        name: getattr(store.config, name).get_secret_value() for name in SECRETS
-    }
-    process.stdin.write(json.dumps(plain).encode() + b"\n")
+    process.stdin.write(json.dumps(told(store.config)).encode() + b"\n")
     assert await asyncio.wait_for(process.stdout.readline(), 20) == b"working\n"
     process.send_signal(signal.SIGKILL)
     await process.wait()

@@ -53,6 +53,7 @@ def upgrade() -> None:
         op.execute(statement)
     op.execute(f"CREATE POLICY tenant_isolation ON auth.api_keys USING ({own}) WITH CHECK ({own})")
     op.execute(_secrets(LAST, HASH))
+    op.execute("SELECT core.grant_readers()")
 
 
 def downgrade() -> None:

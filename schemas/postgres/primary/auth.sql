@@ -266,7 +266,24 @@ REVOKE ALL ON FUNCTION auth.settle_user() FROM PUBLIC;
 GRANT SELECT ON TABLE auth.api_keys TO neo_backup;
 GRANT SELECT,INSERT ON TABLE auth.api_keys TO neo_app;
 
+GRANT SELECT(id) ON TABLE auth.api_keys TO neo_readonly;
+
+GRANT SELECT(tenant_id) ON TABLE auth.api_keys TO neo_readonly;
+
+GRANT SELECT(name) ON TABLE auth.api_keys TO neo_readonly;
+
+GRANT SELECT(service) ON TABLE auth.api_keys TO neo_readonly;
+
+GRANT SELECT(roles) ON TABLE auth.api_keys TO neo_readonly;
+
+GRANT SELECT(created_by) ON TABLE auth.api_keys TO neo_readonly;
+
+GRANT SELECT(created_at) ON TABLE auth.api_keys TO neo_readonly;
+
+GRANT SELECT(expires_at) ON TABLE auth.api_keys TO neo_readonly;
+
 GRANT UPDATE(revoked_at) ON TABLE auth.api_keys TO neo_app;
+GRANT SELECT(revoked_at) ON TABLE auth.api_keys TO neo_readonly;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE auth.permissions TO neo_app;
 GRANT SELECT ON TABLE auth.permissions TO neo_backup;

@@ -45,7 +45,15 @@ Until = Annotated[str | None, typer.Option(help="Before this time.")]
 Text = Annotated[str | None, typer.Option(metavar="WORDS", help="All of these words.")]
 Day = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"])]
 
-_COLUMNS = ("timestamp", "user_id", "action", "resource", "resource_id", "success", "changes")
+_COLUMNS = {
+    "timestamp": "time",
+    "user_id": "user",
+    "action": "action",
+    "resource": "resource",
+    "resource_id": "which",
+    "success": "done",
+    "changes": "changes",
+}
 
 
 @asynccontextmanager
@@ -134,8 +142,8 @@ def search(
         console.print("no entries")
         return
     table = Table()
-    for name in _COLUMNS:
-        table.add_column(name.removesuffix("_id"), overflow="fold")
+    for heading in _COLUMNS.values():
+        table.add_column(heading, overflow="fold")
     for body in entries:
         table.add_row(*(escape(cell(body.get(name))) for name in _COLUMNS))
     console.print(table)
