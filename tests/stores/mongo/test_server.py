@@ -137,8 +137,10 @@ async def test_what_is_no_position_is_refused(store: MongoStore) -> None:
 
 async def test_tls_to_a_server_without_it_is_unavailable(store: MongoStore) -> None:
     update = {"tls": True, "connect_timeout": 0.5}
+    other = MongoStore(store.config.model_copy(update=update))
     with pytest.raises(UnavailableError):
-        await MongoStore(store.config.model_copy(update=update)).connect()
+        await other.connect()
+    await other.close()
 
 
 async def test_conditions_on_indexed_fields_use_the_index(store: MongoStore) -> None:
