@@ -138,4 +138,5 @@ def test_a_file_where_a_folder_should_be_is_said(tmp_path: Path) -> None:
 
 def test_ids_of_runs_sort_by_time() -> None:
     first = datetime(2026, 12, 31, 23, 59, 59, tzinfo=UTC)
-    assert run_id(first, "f" * 8) < run_id(first + timedelta(seconds=1), "0" * 8)
+    assert run_id(first, "fff") < run_id(first + timedelta(microseconds=1), "000")
+    assert run_id(first, "fff") < run_id(first + timedelta(seconds=1), "000")

@@ -160,8 +160,12 @@ class Manifest(_Strict):
 
 
 def run_id(now: datetime, random: str) -> str:
-    """The id of a run that starts now (UTC); ids sort by time."""
-    return f"{now:%Y%m%dT%H%M%S}-{random}"
+    """The id of a run that starts now (UTC).
+
+    Ids sort by time, also those of one second: five of the last eight digits are microseconds,
+    three are random (`random`), so that two processes that start at once have runs of their own.
+    """
+    return f"{now:%Y%m%dT%H%M%S}-{now.microsecond:05x}{random}"
 
 
 def is_run_id(text: str) -> bool:

@@ -92,7 +92,7 @@ async def run_backup(
         raise UsageError("a schema is that of one store: name the store")
     await asyncio.to_thread(target.check, writing=True)
     started = now()
-    run = options.resume or files.run_id(started, secrets.token_hex(4))
+    run = options.resume or files.run_id(started, f"{secrets.randbelow(16**3):03x}")
     existing = await asyncio.to_thread(_existing, target, run) if options.resume else {}
     sender = Sender(
         target,
