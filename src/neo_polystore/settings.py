@@ -155,6 +155,10 @@ class Settings(BaseSettings):
     neo_dead_letter_days: Annotated[int, Field(ge=0, le=36_500)] = Field(
         default=365, description="days after which replayed or discarded dead letters are forgotten"
     )
+    neo_jobs: str = Field(
+        default="",
+        description="when jobs run if not by their own rules: `backup=30 1 * * *; vacuum=off`",
+    )
     neo_backup_target: str | None = Field(
         default=None, description="where backups go: a directory, or s3://bucket/prefix"
     )

@@ -117,6 +117,15 @@ async def test_a_job_is_run_and_its_run_is_on_record(api: httpx.AsyncClient) -> 
     assert set(done.json()["result"]) >= {"sessions", "sealed_data_items"}
 
 
+async def test_a_triggered_job_is_run_by_whoever_runs_jobs(
+    api: httpx.AsyncClient, polystore: Polystore
+) -> None:
+    answer = await api.post("/api/admin/scheduler/jobs/scheduler-runs/trigger")
+    assert (answer.status_code, answer.json()["triggered"]) == (202, True)
+    ledger = operational(polystore).ledger
+    assert "scheduler-runs" in await ledger.due(now=await ledger.now())
+
+
 async def test_runs_come_page_by_page_the_newest_first(api: httpx.AsyncClient) -> None:
     for _ in range(3):
         await api.post("/api/admin/scheduler/jobs/outbox-partitions/run")
@@ -130,7 +139,12 @@ async def test_runs_come_page_by_page_the_newest_first(api: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize(
-    ("method", "path"), [("POST", "jobs/nonsense/run"), ("GET", "runs?job=nonsense")]
+    ("method", "path"),
+    [
+        ("POST", "jobs/nonsense/run"),
+        ("POST", "jobs/nonsense/trigger"),
+        ("GET", "runs?job=nonsense"),
+    ],
 )
 async def test_an_unknown_job_is_not_found(api: httpx.AsyncClient, method: str, path: str) -> None:
     answer = await api.request(method, f"/api/admin/scheduler/{path}")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from neo_polystore.backup.runs import list_runs
 from neo_polystore.backup.targets import DirectoryTarget
 from neo_polystore.cli.main import app
-from neo_polystore.ops.jobs import backup_jobs
+from neo_polystore.ops.backup_jobs import backup_jobs
 from neo_polystore.ports.scheduling import Firing
 from tests.backup.conftest import Platform
 
@@ -106,7 +106,7 @@ async def test_the_nightly_job_backs_up_to_the_target_of_the_settings(
 ) -> None:
     settings = platform.settings.model_copy(update={"neo_backup_target": str(tmp_path / "nightly")})
     stores = {name: platform.stores[name] for name in ("tantivy", "files")}
-    [job] = backup_jobs(stores, platform.routing, settings)
+    job = backup_jobs(stores, platform.routing, settings)[0]
     firing = Firing("backup", 1, "test", datetime.now(UTC), forced=False, seconds=10.0)
     done = await job.work(firing)
     assert job.name == "backup"

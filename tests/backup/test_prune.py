@@ -45,6 +45,13 @@ def test_the_newest_proven_run_stays() -> None:
     assert runs[3].id not in kept(runs, Rules(0, 0, 0, least=1))
 
 
+def test_a_later_run_of_one_store_stands_in_for_no_run_of_all() -> None:
+    whole, part = run(0.2), run(0.1, scope="stores=tantivy")
+    older = [run(n + 0.2) for n in range(1, 4)]
+    stay = kept([whole, part, *older], Rules(2, 0, 0, least=1))
+    assert stay == {whole.id, part.id, older[0].id}
+
+
 def test_a_run_that_cannot_be_read_is_never_removed() -> None:
     assert kept([run(900, problem="another key")], Rules(0, 0, 0)) != set()
 

@@ -68,10 +68,10 @@ def test_replay_wants_ids_or_all(cli: Cli, words: tuple[str, ...]) -> None:
 
 def test_a_job_is_run_and_its_run_is_shown(cli: Cli) -> None:
     assert cli("scheduler", "run", "outbox-partitions", "--json").json["outcome"] == "done"
-    jobs = {job["name"]: job for job in cli("scheduler", "status", "--json").json}
+    jobs = {job["name"]: job for job in cli("scheduler", "list", "--json").json}
     assert jobs["outbox-partitions"]["last_outcome"] == "done"
     assert jobs["transaction-partitions"]["cron"] == "15 0 * * *"
-    assert "outbox-partitions" in cli("scheduler", "status").out
+    assert "outbox-partitions" in cli("scheduler", "list").out
 
 
 def test_an_unknown_job_is_wrong_usage(cli: Cli) -> None:

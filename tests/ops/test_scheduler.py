@@ -14,9 +14,9 @@ from uuid import uuid4
 
 import pytest
 
-from neo_polystore.errors import ConfigError, ConflictError, UsageError
+from neo_polystore.errors import ConfigError, ConflictError, NotFoundError, UsageError
 from neo_polystore.ops.jobs import platform_jobs
-from neo_polystore.ops.scheduler import Job, Scheduler
+from neo_polystore.ops.scheduler import OFF, Job, Scheduler
 from neo_polystore.ports.scheduling import Firing, JobStatus
 from neo_polystore.stores.postgres.store import PostgresStore
 from tests.addresses import told
@@ -266,6 +266,64 @@ async def test_a_job_can_be_run_at_once_without_moving_its_rule(
         await found.run_now("nonsense")
 
 
+async def test_a_job_that_skips_passes_over_what_was_missed(
+    store: PostgresStore, clock: Clock, name: str
+) -> None:
+    work = Recorder()
+    found = scheduler(store, clock, Job(name, "0 * * * *", work, misfire="skip"))
+    await found.register()
+    clock.go(hours=5, minutes=6)
+    assert await found.tick() == []
+    assert (await status(store, name)).next_run == NOON + timedelta(hours=6)
+    clock.go(minutes=57)  # three minutes late is not missed
+    [run] = await found.tick()
+    assert run.firing.scheduled_for == NOON + timedelta(hours=6)
+
+
+async def test_a_crashed_run_is_no_missed_one(
+    store: PostgresStore, clock: Clock, name: str
+) -> None:
+    found = scheduler(store, clock, Job(name, "0 * * * *", Recorder(), misfire="skip"))
+    await found.register()
+    clock.go(hours=1)
+    assert await store.ledger.claim(name, holder="dead", seconds=10, now=clock.time)
+    clock.go(minutes=30)
+    [run] = await found.tick()
+    assert run.firing.scheduled_for == NOON + timedelta(hours=1)
+
+
+async def test_a_triggered_job_is_due_once_for_whoever_runs_jobs(
+    store: PostgresStore, clock: Clock, name: str
+) -> None:
+    work = Recorder()
+    found = scheduler(store, clock, Job(name, "0 2 * * *", work))
+    with pytest.raises(NotFoundError):
+        await found.trigger(name)
+    await found.register()
+    await scheduler(store, clock, holder="another").trigger(name)
+    [run] = await found.tick()
+    assert (run.firing.scheduled_for, run.firing.forced) == (NOON, False)
+    assert await found.tick() == []
+    assert (await status(store, name)).next_run == NOON + timedelta(hours=14)
+
+
+async def test_a_job_that_is_off_runs_by_hand_only(
+    store: PostgresStore, clock: Clock, name: str
+) -> None:
+    await scheduler(store, clock, Job(name, "0 * * * *", Recorder())).register()
+    work = Recorder()
+    found = scheduler(store, clock, Job(name, OFF, work))
+    await found.register()
+    clock.go(days=4000)
+    assert await found.tick() == []
+    assert (await found.run_now(name)).outcome == "done"
+    assert (await status(store, name)).cron == OFF
+    again = scheduler(store, clock, Job(name, "0 * * * *", work))
+    await again.register()
+    clock.go(hours=1)
+    assert len(await again.tick()) == 1
+
+
 async def test_a_job_that_is_running_is_not_run_a_second_time(
     store: PostgresStore, clock: Clock, name: str
 ) -> None:
@@ -297,7 +355,7 @@ def test_rules_are_read_as_cron_reads_them(rule: str, expected: datetime) -> Non
 
 async def test_the_platforms_jobs_do_their_work(store: PostgresStore) -> None:
     found = Scheduler(store.ledger, platform_jobs(store.upkeep), holder="test")
-    for job in ("transaction-partitions", "outbox-partitions"):
+    for job in ("transaction-partitions", "outbox-partitions", "vacuum"):
         run = await found.run_now(job)
         assert (run.outcome, run.error) == ("done", None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import cast
 from uuid import uuid4
 
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from neo_polystore.activity import MOST_NAMES
+from neo_polystore.backup.runs import Newest
 from neo_polystore.errors import (
     ConflictError,
     NotFoundError,
@@ -274,9 +276,17 @@ async def test_after_traffic_there_is_every_documented_family_and_no_other(
 ) -> None:
     record = network()
     http = HttpCounts()
+    started = datetime(2026, 1, 5, 2, tzinfo=UTC)
+
+    async def backups() -> dict[str, Newest]:
+        return {"postgres": Newest(started, None), "files": Newest(started, started)}
+
     http.add(route="/health", method="GET", status=200, seconds=0.1)
     async with background_work(polystore) as work:
-        watched = Watched(Telemetry(polystore, http=http, work=work, fresh=0, patience=10), work)
+        telemetry = Telemetry(
+            polystore, http=http, work=work, backups=backups, fresh=0, patience=10
+        )
+        watched = Watched(telemetry, work)
         await watched.look()
 
         async def publish(unit: UnitOfWork) -> None:
@@ -291,3 +301,7 @@ async def test_after_traffic_there_is_every_documented_family_and_no_other(
         await watched.telemetry.close()
     declared = {name: (f.kind, frozenset(f.labels)) for name, f in FAMILIES.items()}
     assert page.ours() == declared
+    proven = "neo_backup_proven_timestamp_seconds"
+    assert page.value("neo_backup_newest_timestamp_seconds", store="files") == started.timestamp()
+    assert page.value(proven, store="files") == started.timestamp()
+    assert page.value(proven, store="postgres") == 0

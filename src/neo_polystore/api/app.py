@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 
 from fastapi import FastAPI
 from starlette.types import Scope
@@ -31,6 +32,7 @@ from neo_polystore.api.routers import (
 )
 from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.auth.principal import Principal
+from neo_polystore.backup.session import newest_backups
 from neo_polystore.build import open_polystore
 from neo_polystore.ids import SYSTEM_TENANT
 from neo_polystore.ops.background import background_work
@@ -71,7 +73,14 @@ def create_app(
             async with (
                 background_work(polystore, settings) if opened is None else nullcontext()
             ) as work:
-                app.state.telemetry = Telemetry(polystore, http=http, work=work)
+                app.state.telemetry = Telemetry(
+                    polystore,
+                    http=http,
+                    work=work,
+                    backups=partial(newest_backups, settings)
+                    if settings.neo_backup_target
+                    else None,
+                )
                 try:
                     yield
                 finally:

@@ -126,6 +126,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _one("GET", "/api/admin/scheduler", "platform:read"),
     _one("GET", "/api/admin/scheduler/runs", "platform:read"),
     _one("POST", "/api/admin/scheduler/jobs/{job}/run", "platform:run"),
+    _one("POST", "/api/admin/scheduler/jobs/{job}/trigger", "platform:run"),
     _one("GET", "/api/admin/sealed/inventory", "platform:read"),
     Rule(Reads, "/api/admin/backups/*", "platform:read"),
     Rule(Changes, "/api/admin/backups/*", "platform:change"),

@@ -19,7 +19,8 @@ ABANDONED = timedelta(days=2)
 class Rules:
     """How many days, weeks (ISO) and months keep their newest run; `least` runs stay in any case.
 
-    The newest run that was proven in full stays, too.
+    The newest run that was proven in full stays, too. Runs of one store or schema are counted by
+    themselves: a later one of them never stands in for a run of everything.
     """
 
     daily: int = 7
@@ -43,11 +44,18 @@ class Verdict:
 
 def judge(runs: Sequence[Run], rules: Rules, now: datetime) -> list[Verdict]:
     """A verdict for every run, newest first. A run that cannot be read is never removed."""
-    complete = sorted(
-        (run for run in runs if run.complete and run.problem is None),
-        key=lambda run: run.id,
-        reverse=True,
-    )
+    complete: dict[str, list[Run]] = {}
+    for run in sorted(runs, key=lambda run: run.id, reverse=True):
+        if run.complete and run.problem is None:
+            complete.setdefault(run.scope, []).append(run)
+    reasons: dict[str, str] = {}
+    for alike in complete.values():
+        reasons |= _reasons(alike, rules)
+    return [_verdict(run, reasons, now) for run in sorted(runs, key=lambda r: r.id, reverse=True)]
+
+
+def _reasons(complete: Sequence[Run], rules: Rules) -> dict[str, str]:
+    """Why runs of one scope, newest first, stay."""
     reasons: dict[str, str] = {}
     for kind, count, period in (
         ("day", rules.daily, "%Y-%m-%d"),
@@ -65,7 +73,7 @@ def judge(runs: Sequence[Run], rules: Rules, now: datetime) -> list[Verdict]:
         if run.stores and set(run.proven) >= set(run.stores):
             reasons.setdefault(run.id, "the newest that is proven")
             break
-    return [_verdict(run, reasons, now) for run in sorted(runs, key=lambda r: r.id, reverse=True)]
+    return reasons
 
 
 def _verdict(run: Run, reasons: dict[str, str], now: datetime) -> Verdict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +26,8 @@ class Run:
     """One run. It is no backup unless it is `complete`. `size` is what it takes in bytes.
 
     `problem` says why its manifest or proof cannot be read. `proven` are the stores that were
-    restored from it and compared; `failed` those that did not compare.
+    restored from it and compared; `failed` those that did not compare. `scope` says what was asked
+    for; nothing, for everything.
     """
 
     id: str
@@ -38,6 +40,7 @@ class Run:
     failed: tuple[str, ...] = ()
     proven_at: datetime | None = None
     problem: str | None = None
+    scope: str = ""
 
     @property
     def started(self) -> datetime:
@@ -47,6 +50,10 @@ class Run:
 
 def list_runs(target: Target, *, key: BackupKey | None = None) -> list[Run]:
     """Every run, newest first; a manifest that cannot be read is a problem of its run. Blocks."""
+    return list(_each_run(target, key))
+
+
+def _each_run(target: Target, key: BackupKey | None) -> Iterator[Run]:
     sizes: dict[str, int] = {}
     names: dict[str, set[str]] = {}
     for item in target.list():
@@ -54,9 +61,8 @@ def list_runs(target: Target, *, key: BackupKey | None = None) -> list[Run]:
         if match is not None and match["run"].startswith(match["day"]):
             sizes[match["run"]] = sizes.get(match["run"], 0) + item.size
             names.setdefault(match["run"], set()).add(match["rest"])
-    return [
-        _describe(target, run, sizes[run], names[run], key) for run in sorted(sizes, reverse=True)
-    ]
+    for run in sorted(sizes, reverse=True):
+        yield _describe(target, run, sizes[run], names[run], key)
 
 
 def _describe(target: Target, run: str, size: int, names: set[str], key: BackupKey | None) -> Run:
@@ -78,7 +84,35 @@ def _describe(target: Target, run: str, size: int, names: set[str], key: BackupK
         proven=tuple(sorted(name for name, found in stores.items() if found["ok"])),
         failed=tuple(sorted(name for name, found in stores.items() if not found["ok"])),
         proven_at=datetime.fromisoformat(proof["finished"]) if proof else None,
+        scope=" ".join(f"{name}={asked}" for name, asked in manifest.scope.items() if asked),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """Of one store: when its newest run was started, and its newest proven one."""
+
+    complete: datetime
+    proven: datetime | None
+
+
+def newest_by_store(target: Target, *, key: BackupKey | None = None) -> dict[str, Newest]:
+    """How old the newest backup and the newest proof of each store are.
+
+    Runs of one schema do not count: they bring no store back. Reads manifests from the newest
+    run on, and none that is older than a proof of every store. Blocks.
+    """
+    found: dict[str, Newest] = {}
+    for run in _each_run(target, key):
+        if not run.complete or run.problem is not None or "schema=" in run.scope:
+            continue
+        for store in run.stores:
+            known = found.get(store, Newest(run.started, None))
+            proven = known.proven or (run.started if store in run.proven else None)
+            found[store] = Newest(known.complete, proven)
+        if found and all(each.proven for each in found.values()):
+            break
+    return found
 
 
 def load(target: Target, run: str, *, key: BackupKey | None) -> Manifest:

@@ -53,6 +53,12 @@ async def opened_run(
         await reader.close()
 
 
+async def newest_backups(settings: Settings) -> dict[str, runs.Newest]:
+    """How old the newest backup and the newest proof of each store are, in the settings' target."""
+    async with opened_target(settings) as (target, key):
+        return await asyncio.to_thread(lambda: runs.newest_by_store(target, key=key))
+
+
 @asynccontextmanager
 async def scratch_stores(settings: Settings) -> AsyncIterator[dict[str, Store]]:
     """Empty stores on embedded servers that are gone afterwards; nothing of the installation.

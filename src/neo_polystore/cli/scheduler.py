@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
@@ -11,20 +14,25 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from neo_polystore.build import open_polystore
 from neo_polystore.cli.outbox import DryRun, relational, show_counts
-from neo_polystore.cli.output import JsonOption, console, print_json, run
+from neo_polystore.cli.output import JsonOption, console, err, print_json, run
 from neo_polystore.cli.text import printable
-from neo_polystore.ops.background import process_name
+from neo_polystore.errors import UsageError
+from neo_polystore.ops.background import jobs_of, operational, process_name
 from neo_polystore.ops.history import history
+from neo_polystore.ops.job_rules import JOBS, ruled
 from neo_polystore.ops.jobs import platform_jobs
-from neo_polystore.ops.scheduler import Run, Scheduler
+from neo_polystore.ops.scheduler import OFF, Run, Scheduler
+from neo_polystore.ports.relational import Operational
 from neo_polystore.ports.scheduling import JobStatus, PastRun
+from neo_polystore.settings import Settings
 
 app = typer.Typer(help="The platform's own jobs.", no_args_is_help=True)
 
 
-@app.command()
-def status(as_json: JsonOption = False) -> None:
+@app.command("list")
+def list_(as_json: JsonOption = False) -> None:
     """Show every job: its rule, when it is due, how its last run ended."""
     found = run(_status())
     if as_json:
@@ -37,7 +45,7 @@ def status(as_json: JsonOption = False) -> None:
         table.add_row(
             job.name,
             job.cron,
-            _time(job.next_run),
+            "-" if job.cron == OFF else _time(job.next_run),
             _time(job.last_run),
             "running" if job.holder else job.last_outcome or "-",
             "-" if job.last_seconds is None else f"{job.last_seconds:.1f}",
@@ -48,9 +56,18 @@ def status(as_json: JsonOption = False) -> None:
 
 @app.command("run")
 def run_job(
-    job: Annotated[str, typer.Argument(help="The job's name.")], as_json: JsonOption = False
+    job: Annotated[
+        str | None, typer.Argument(help="This job, now and once; without it, what comes due.")
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Run a job now. Exit code 1 where it failed, or is running already."""
+    """Run jobs as they come due, until SIGTERM; or one job now, here.
+
+    Exit code 1 where that job failed, or is running already.
+    """
+    if job is None:
+        run(_serve())
+        return
     done = run(_run(job))
     if as_json:
         print_json(asdict(done))
@@ -59,6 +76,13 @@ def run_job(
         console.print(f"{job}: {done.outcome} {escape(detail)}".rstrip())
     if done.outcome != "done":
         raise typer.Exit(1)
+
+
+@app.command()
+def trigger(job: Annotated[str, typer.Argument(help="The job's name.")]) -> None:
+    """Make a job due now: a process that runs jobs begins it within a second or two."""
+    run(_trigger(job))
+    console.print(f"{job} is due now")
 
 
 @app.command("history")
@@ -125,15 +149,54 @@ async def _prune(days: int | None, keep: int | None, *, dry_run: bool) -> dict[s
 
 async def _status() -> Sequence[JobStatus]:
     async with relational() as store:
-        await Scheduler(store.ledger, platform_jobs(store.upkeep), holder=process_name()).register()
+        await _upkeep(store).register()
         return await store.ledger.status()
 
 
 async def _run(job: str) -> Run:
+    _known(job)
     async with relational() as store:
-        return await Scheduler(
-            store.ledger, platform_jobs(store.upkeep), holder=process_name()
-        ).run_now(job)
+        scheduler = _upkeep(store)
+        if job in scheduler.jobs:
+            return await scheduler.run_now(job)
+    async with _everything() as scheduler:
+        return await scheduler.run_now(job)
+
+
+async def _serve() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with _everything() as scheduler:
+        err.print(f"running {len(scheduler.jobs)} jobs as they come due")
+        await scheduler.run_forever(stop)
+
+
+async def _trigger(job: str) -> None:
+    _known(job)
+    async with relational() as store:
+        await _upkeep(store).trigger(job)
+
+
+def _known(job: str) -> None:
+    if job not in JOBS:
+        raise UsageError(f"no job {job!r}; there are {', '.join(sorted(JOBS))}")
+
+
+def _upkeep(store: Operational) -> Scheduler:
+    """The jobs that need no other store open."""
+    jobs = ruled(platform_jobs(store.upkeep), Settings.load().neo_jobs)
+    return Scheduler(store.ledger, jobs, holder=process_name())
+
+
+@asynccontextmanager
+async def _everything() -> AsyncIterator[Scheduler]:
+    settings = Settings.load()
+    async with open_polystore(settings, tolerant=True) as polystore:
+        store = operational(polystore)
+        jobs = jobs_of(polystore, store, settings)
+        yield Scheduler(store.ledger, jobs, holder=process_name())
 
 
 def _time(value: datetime | None) -> str:

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from typing import cast
 
 from neo_polystore.errors import UnsupportedError
-from neo_polystore.ops.jobs import (
-    audit_jobs,
-    backup_jobs,
-    metric_jobs,
-    platform_jobs,
-    retention_jobs,
-)
+from neo_polystore.ops.backup_jobs import backup_jobs
+from neo_polystore.ops.job_rules import ruled
+from neo_polystore.ops.jobs import audit_jobs, metric_jobs, platform_jobs, retention_jobs
 from neo_polystore.ops.relay import Relay
 from neo_polystore.ops.scheduler import Job, Scheduler
 from neo_polystore.ops.sinks import record_sinks
@@ -85,15 +81,15 @@ async def retention_notes(polystore: Polystore) -> list[str]:
 def jobs_of(
     polystore: Polystore, store: Operational, settings: Settings | None = None
 ) -> list[Job]:
-    """What is to be done regularly for the stores that are open, and what `settings` ask for."""
+    """What is to be done regularly for the stores that are open, when `settings` say so."""
     jobs = platform_jobs(store.upkeep)
     if settings is not None and settings.neo_backup_target:
         jobs += backup_jobs(polystore.stores, polystore.routing, settings)
     for upkeep in metric_upkeeps(polystore):
         jobs += metric_jobs(upkeep, store.holds)
     if polystore.has_audit:
-        jobs += retention_jobs(retention_of(polystore))
-    return jobs + audit_jobs(polystore.audit) if polystore.has_audit else jobs
+        jobs += retention_jobs(retention_of(polystore)) + audit_jobs(polystore.audit)
+    return jobs if settings is None else ruled(jobs, settings.neo_jobs)
 
 
 @asynccontextmanager

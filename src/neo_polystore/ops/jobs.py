@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from datetime import timedelta
 
 from neo_polystore.audit.linking import link_missing
 from neo_polystore.audit.trail import GRACE, AuditTrail
-from neo_polystore.backup.keys import BackupKey
-from neo_polystore.backup.places import open_target
-from neo_polystore.backup.run import run_backup
 from neo_polystore.errors import PolystoreError
 from neo_polystore.ops.scheduler import Job
 from neo_polystore.ports.holds import Holds
 from neo_polystore.ports.metric_upkeep import MetricUpkeep, Retained
 from neo_polystore.ports.scheduling import Firing, Upkeep
-from neo_polystore.ports.store import Store
 from neo_polystore.retention.service import LEASE, Retention
-from neo_polystore.routing import RoutingTable
-from neo_polystore.settings import Settings
 
 
 def platform_jobs(upkeep: Upkeep) -> list[Job]:
@@ -40,12 +32,17 @@ def platform_jobs(upkeep: Upkeep) -> list[Job]:
     async def prune_dead_letters(_: Firing) -> dict[str, int]:
         return await upkeep.prune_dead_letters()
 
+    async def vacuum(_: Firing) -> dict[str, float] | None:
+        return await upkeep.vacuum()
+
     return [
         Job("transaction-partitions", "15 0 * * *", transaction_partitions),
         Job("outbox-partitions", "5 * * * *", outbox_partitions),
         Job("expired-data", "35 * * * *", expired_data),
         Job("scheduler-runs", "20 3 * * *", prune_runs),
         Job("dead-letters", "40 3 * * *", prune_dead_letters),
+        # in the quiet hours or not at all: what autovacuum does not reach can wait for a week
+        Job("vacuum", "10 4 * * 6", vacuum, misfire="skip"),
     ]
 
 
@@ -76,27 +73,6 @@ def metric_jobs(upkeep: MetricUpkeep, holds: Holds | None = None) -> list[Job]:
 
 def _dropped(done: Retained) -> dict[str, object]:
     return {"dropped": sum(part.rows for part in done.dropped), "busy": done.busy}
-
-
-def backup_jobs(
-    stores: Mapping[str, Store], routing: RoutingTable, settings: Settings
-) -> list[Job]:
-    """A backup of every store, each night, to the target of the settings."""
-
-    async def backup(_: Firing) -> dict[str, object]:
-        target = open_target(settings)
-        key = BackupKey.of(settings.neo_backup_key)
-        try:
-            manifest = await run_backup(stores, routing, target, key=key)
-        finally:
-            await asyncio.to_thread(target.close)
-        return {
-            "run": manifest.id,
-            "rows": sum(store.rows for store in manifest.stores),
-            "bytes": sum(store.stored_bytes for store in manifest.stores),
-        }
-
-    return [Job("backup", "0 2 * * *", backup)]
 
 
 def retention_jobs(retention: Retention) -> list[Job]:

@@ -8,13 +8,19 @@ from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from cronsim import CronSim, CronSimError
 
-from neo_polystore.errors import ConfigError, ConflictError, PolystoreError, UsageError
+from neo_polystore.errors import (
+    ConfigError,
+    ConflictError,
+    NotFoundError,
+    PolystoreError,
+    UsageError,
+)
 from neo_polystore.ops.lease import LeaseLostError, keeping
 from neo_polystore.ports.scheduling import Firing, Ledger, Outcome
 
@@ -22,23 +28,39 @@ _log = logging.getLogger(__name__)
 
 Clock = Callable[[], Awaitable[datetime]]
 
+Misfire = Literal["once", "skip"]
+"""What becomes of firings that were missed because nobody ran: all of them are made good by one
+run, or they are passed over."""
+
+OFF = "off"
+"""The rule of a job that never comes due by itself; it can be run or triggered."""
+
+NEVER = datetime(9999, 12, 31, tzinfo=UTC)
+
+LATE = timedelta(minutes=5)
+"""How long after its time a firing counts as missed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """Work with a cron rule (five fields, UTC, as Debian's cron reads them; 0 is Sunday).
+    """Work with a cron rule (five fields, UTC, as Debian's cron reads them; 0 is Sunday) or `OFF`.
 
     `work` gets the firing; what it answers goes on record as JSON. It may run again for the same
     firing after a crash, so it must be idempotent, or fence its effect by the firing's token.
-    `lease` is how many seconds after a crash another process may take over.
+    `lease` is how many seconds after a crash another process may take over. A run that a crash
+    cut short was begun, so it is not missed: it is taken over whatever `misfire` says.
     """
 
     name: str
     cron: str
     work: Callable[[Firing], Awaitable[Any]]
     lease: float = 10.0
+    misfire: Misfire = "once"
 
     def next_after(self, moment: datetime) -> datetime:
         """The first time after `moment`; raises ConfigError for a rule that is none or never."""
+        if self.cron == OFF:
+            return NEVER
         try:
             return next(CronSim(self.cron, moment))
         except (CronSimError, StopIteration) as error:
@@ -60,9 +82,9 @@ class Scheduler:
 
     Raises ConfigError for a job whose rule is none.
 
-    A job that was due any number of times while nobody ran is run once, and then goes on by its
-    rule. `clock` is the ledger's by default, so that all processes share it. `counts` says how
-    the runs of each job ended in this process.
+    A job that was due any number of times while nobody ran is run once, unless its misfire rule
+    is to skip, and then goes on by its rule. `clock` is the ledger's by default, so that all
+    processes share it. `counts` says how the runs of each job ended in this process.
     """
 
     def __init__(
@@ -136,12 +158,31 @@ class Scheduler:
             raise ConflictError(f"job {name!r} is running already")
         return run
 
+    async def trigger(self, name: str) -> None:
+        """Make a job due now, for whichever process runs it next; afterwards its rule holds again.
+
+        Raises NotFoundError for a job that nobody has made known yet.
+        """
+        if not await self._ledger.trigger(name, now=await self._clock()):
+            raise NotFoundError(f"no process that runs jobs has a job {name!r}")
+
     async def _start_due(self) -> None:
-        for name in await self._ledger.due(now=await self._clock()):
+        now = await self._clock()
+        for name in await self._ledger.due(now=now):
             if name in self.jobs and name not in self._running:
+                if await self._skipped(self.jobs[name], now):
+                    continue
                 task = asyncio.create_task(self._guarded(self.jobs[name]), name=f"job {name}")
                 self._running[name] = task
                 task.add_done_callback(partial(self._ran, name))
+
+    async def _skipped(self, job: Job, now: datetime) -> bool:
+        if job.misfire != "skip" or not await self._ledger.skip(
+            job.name, before=now - LATE, next_run=job.next_after(now)
+        ):
+            return False
+        _log.warning("job %s was missed and is passed over, by its rule", job.name)
+        return True
 
     def _ran(self, name: str, _: asyncio.Task[Run | None]) -> None:
         del self._running[name]

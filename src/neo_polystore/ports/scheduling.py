@@ -93,6 +93,12 @@ class Ledger(Protocol):
     async def due(self, *, now: datetime) -> list[str]:
         """The jobs that can be claimed now."""
 
+    async def trigger(self, name: str, *, now: datetime) -> bool:
+        """Make a job due `now`, unless it is already; False for one that is not known."""
+
+    async def skip(self, name: str, *, before: datetime, next_run: datetime) -> bool:
+        """Pass over what was due before `before` and was not begun; whether there was anything."""
+
     async def claim(
         self, name: str, *, holder: str, seconds: float, now: datetime, forced: bool = False
     ) -> Firing | None:
@@ -156,6 +162,12 @@ class Upkeep(Protocol):
         """Forget dead letters that were replayed or discarded over `days` ago; how many, by topic.
 
         One that nobody has dealt with stays, however old it is.
+        """
+
+    async def vacuum(self) -> dict[str, float] | None:
+        """Vacuum and analyze the tables that need it; milliseconds by table.
+
+        None where there is no owner to do it as.
         """
 
     async def drop_transactions(self, year: int, *, dry_run: bool = False) -> DroppedYear:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from neo_polystore.activity import MOST_NAMES, OTHER
+from neo_polystore.backup.runs import Newest
 from neo_polystore.ops.background import BackgroundWork
 from neo_polystore.ops.telemetry import families as f
 from neo_polystore.ops.telemetry.families import Page
@@ -39,6 +40,14 @@ def put_jobs(page: Page, sample: Sampled[Sequence[JobStatus]]) -> None:
         page.add(f.JOB_DURATION, job.ended_seconds, job.name)
         page.add(f.JOB_NEXT, job.next_run.timestamp(), job.name)
         page.add(f.JOB_RUNNING, job.holder is not None, job.name)
+
+
+def put_backups(page: Page, sample: Sampled[Mapping[str, Newest]]) -> None:
+    """How old the newest backup and the newest proof of each store are."""
+    _put_source(page, "backup", sample)
+    for store, newest in (sample.answer or {}).items():
+        page.add(f.BACKUP_NEWEST, newest.complete.timestamp(), store)
+        page.add(f.BACKUP_PROVEN, newest.proven.timestamp() if newest.proven else 0, store)
 
 
 def put_work(page: Page, work: BackgroundWork) -> None:

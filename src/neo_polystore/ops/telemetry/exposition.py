@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import platform
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeVar
@@ -20,11 +20,12 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from neo_polystore import __version__
+from neo_polystore.backup.runs import Newest
 from neo_polystore.errors import UnsupportedError
 from neo_polystore.ops.background import BackgroundWork, operational
 from neo_polystore.ops.health import probe
 from neo_polystore.ops.telemetry import families as f
-from neo_polystore.ops.telemetry.background import put_jobs, put_outbox, put_work
+from neo_polystore.ops.telemetry.background import put_backups, put_jobs, put_outbox, put_work
 from neo_polystore.ops.telemetry.families import Page
 from neo_polystore.ops.telemetry.http import HttpCounts
 from neo_polystore.ops.telemetry.sampling import Sampled
@@ -45,13 +46,17 @@ PATIENCE = 2.0
 KEEP = 60.0
 """Seconds for which the outbox's and the scheduler's figures stand while they cannot be read."""
 
+BACKUPS_FRESH, BACKUPS_KEEP = 300.0, 86_400.0
+"""The same for the age of backups, which is asked of their target, manifest by manifest."""
+
 
 class Telemetry(Collector):
     """Metrics of one facade, in a registry of its own; any number may be in one process.
 
     What engines counted is read when the page is made. Before that stores are probed, and the
     outbox and the scheduler's books read, side by side; a store that is away makes its own
-    `neo_store_up` 0 and nothing else. `work` and `http` are what this process does beside.
+    `neo_store_up` 0 and nothing else. `work` and `http` are what this process does beside,
+    `backups` tells how old the backups are.
     Belongs to the facade's event loop.
     """
 
@@ -61,11 +66,18 @@ class Telemetry(Collector):
         *,
         http: HttpCounts | None = None,
         work: BackgroundWork | None = None,
+        backups: Callable[[], Awaitable[Mapping[str, Newest]]] | None = None,
         fresh: float = FRESH,
         patience: float = PATIENCE,
     ):
         def sampled(ask: Callable[[], Awaitable[T]], *, keep: float = KEEP) -> Sampled[T]:
             return Sampled(ask, fresh=fresh, patience=patience, keep=keep)
+
+        self._backups: Sampled[Mapping[str, Newest]] | None = None
+        if backups is not None:
+            self._backups = Sampled(
+                backups, fresh=BACKUPS_FRESH, patience=patience, keep=BACKUPS_KEEP
+            )
 
         self._polystore = polystore
         self._http = http
@@ -110,6 +122,8 @@ class Telemetry(Collector):
             put_outbox(page, self._outbox)
         if self._jobs is not None:
             put_jobs(page, self._jobs)
+        if self._backups is not None:
+            put_backups(page, self._backups)
         if self._work is not None:
             put_work(page, self._work)
         if self._http is not None:
@@ -117,7 +131,7 @@ class Telemetry(Collector):
         return page.families()
 
     def _samples(self) -> Iterable[Sampled[Any]]:
-        others = (self._outbox, self._jobs)
+        others = (self._outbox, self._jobs, self._backups)
         return [*self._health.values(), *(sample for sample in others if sample is not None)]
 
 

@@ -297,6 +297,19 @@ RELAY_LAG = Family(
     "Age of the last message when its sink had acknowledged it.",
 )
 
+BACKUP_NEWEST = Family(
+    "neo_backup_newest_timestamp_seconds",
+    "gauge",
+    ("store",),
+    "When the newest complete backup of a store was started; Unix time.",
+)
+BACKUP_PROVEN = Family(
+    "neo_backup_proven_timestamp_seconds",
+    "gauge",
+    ("store",),
+    "When the newest backup was started from which the store was restored and compared; 0: none.",
+)
+
 JOB_SUCCESS = Family(
     "neo_job_last_success_timestamp_seconds",
     "gauge",
@@ -324,7 +337,7 @@ SOURCE_UP = Family(
     "neo_telemetry_source_up",
     "gauge",
     ("source",),
-    "1 where `outbox` or `scheduler` could be read for this page; else what was read last stands.",
+    "1 where `outbox`, `scheduler` or `backup` could be read; else what was read last stands.",
 )
 SOURCE_AGE = Family(
     "neo_telemetry_source_age_seconds",

@@ -22,6 +22,16 @@ SELECT name FROM scheduler.jobs
 WHERE next_run <= $1 AND (lease_until IS NULL OR lease_until <= $1) ORDER BY next_run, name
 """
 
+TRIGGER = """
+UPDATE scheduler.jobs SET next_run = least(next_run, $2), updated_at = clock_timestamp()
+WHERE name = $1
+"""
+
+SKIP = """
+UPDATE scheduler.jobs SET next_run = $3, updated_at = clock_timestamp()
+WHERE name = $1 AND next_run < $2 AND lease_until IS NULL
+"""
+
 CLAIM = """
 UPDATE scheduler.jobs
 SET token = token + 1, holder = $2, lease_until = $4, updated_at = clock_timestamp()
@@ -104,6 +114,16 @@ class PgLedger:
         """One look."""
         async with self._database.acquire("scheduler.due") as connection:
             return [row["name"] for row in await connection.fetch(DUE, now)]
+
+    async def trigger(self, name: str, *, now: datetime) -> bool:
+        """One update."""
+        async with self._database.acquire("scheduler.trigger") as connection:
+            return not (await connection.execute(TRIGGER, name, now)).endswith(" 0")
+
+    async def skip(self, name: str, *, before: datetime, next_run: datetime) -> bool:
+        """One update; what somebody holds or has lost stays."""
+        async with self._database.acquire("scheduler.skip") as connection:
+            return not (await connection.execute(SKIP, name, before, next_run)).endswith(" 0")
 
     async def claim(
         self, name: str, *, holder: str, seconds: float, now: datetime, forced: bool = False

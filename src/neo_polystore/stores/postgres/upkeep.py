@@ -7,6 +7,7 @@ from neo_polystore.ports.scheduling import DroppedYear, Upkeep
 from neo_polystore.stores.postgres import pruning
 from neo_polystore.stores.postgres.config import PostgresConfig
 from neo_polystore.stores.postgres.transaction_years import drop_year
+from neo_polystore.stores.postgres.vacuum import vacuum
 
 
 class PgUpkeep:
@@ -62,6 +63,13 @@ class PgUpkeep:
             days=self._rules.dead_letter_days if days is None else days,
             dry_run=dry_run,
         )
+
+    async def vacuum(self) -> dict[str, float] | None:
+        """See `vacuum.vacuum`."""
+        if not self._database.config.owner:
+            return None
+        done = await vacuum(self._database.config)
+        return {row["table"]: row["ms"] for row in done.rows}
 
     async def drop_transactions(self, year: int, *, dry_run: bool = False) -> DroppedYear:
         """See `transaction_years.drop_year`."""
