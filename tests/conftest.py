@@ -24,7 +24,7 @@ from neo_polystore.stores.postgres.store import PostgresStore
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.s3.config import S3Config
 from tests.addresses import address_of
-from tests.ferretdb.server import NoServerError, mongo_url
+from tests.mongod import NoServerError, mongo_url
 
 MakeDatabase = Callable[[str], Awaitable[PgConfig]]
 
@@ -107,7 +107,7 @@ async def redis_config(embedded: Membership) -> RedisConfig:
 
 @pytest.fixture(scope="session")
 def mongo_server() -> Iterator[str]:
-    """The address of a MongoDB, or of what stands in for one; see `tests/ferretdb/server.py`."""
+    """The address of a MongoDB, see `tests/mongod.py`."""
     pytest.importorskip("pymongo", reason="the extra `mongo` is not installed")
     try:
         with mongo_url() as url:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from abc import abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ import orjson
 import pytest
 from pydantic import SecretStr
 
-from neo_polystore.errors import NotFoundError, PolystoreError, UsageError
+from neo_polystore.errors import NotFoundError, UsageError
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.ports.documents import Documents
 from neo_polystore.ports.store import Store
@@ -31,17 +30,11 @@ from tests.conftest import MakeDatabase
 
 Raw = Callable[[str, dict[str, Any]], Awaitable[None]]
 
-DEVIATIONS: dict[str, dict[str, str]] = tomllib.loads(
-    (Path(__file__).parent / "deviations.toml").read_text()
-)
-"""What a server cannot do that MongoDB can: server, test, reason. Such a test has to fail."""
-
 
 @dataclass(frozen=True)
 class Engine:
     """A store with its collections migrated, and a way to write past it."""
 
-    server: str
     store: Store
     insert: Raw
 
@@ -71,7 +64,7 @@ async def jsonb_engine(config: PgConfig) -> AsyncIterator[Engine]:
         finally:
             await connection.close()
 
-    yield Engine("postgresql", store, insert)
+    yield Engine(store, insert)
     await store.close()
 
 
@@ -103,31 +96,16 @@ async def mongo_engine(url: str) -> AsyncIterator[Engine]:
     await store.connect()
     client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(url)
     try:
-        about = await client.admin.command("buildInfo")
-        server = "ferretdb" if any(name.startswith("ferretdb") for name in about) else "mongodb"
-        try:
-            await store.migrate()
-        except PolystoreError:
-            if server not in DEVIATIONS:
-                raise
-            await _unique_indexes_only(client[database])
+        await store.migrate()
 
         async def insert(collection: str, body: dict[str, Any]) -> None:
             await client[database][collection].insert_one(dict(body))
 
-        yield Engine(server, store, insert)
+        yield Engine(store, insert)
         await client.drop_database(database)
     finally:
         await client.close()
         await store.close()
-
-
-async def _unique_indexes_only(database: Any) -> None:
-    """What a server without validators and text indexes can still hold."""
-    for name, model in models().items():
-        for index in model.collection.indexes:
-            if index.unique:
-                await database[name].create_index(list(index.keys), name=index.name, unique=True)
 
 
 class DocumentsSuite(RecordsSuite):
@@ -153,13 +131,7 @@ class DocumentsSuite(RecordsSuite):
     }
 
     @pytest.fixture
-    async def port(self, engine: Engine, request: pytest.FixtureRequest) -> Documents:
-        names = (request.node.originalname, f"{type(self).__name__}.{request.node.originalname}")
-        for name in names:
-            if reason := DEVIATIONS.get(engine.server, {}).get(name):
-                always = not reason.startswith("sometimes")
-                reason = f"{engine.server}: {reason}"
-                request.applymarker(pytest.mark.xfail(reason=reason, strict=always))
+    async def port(self, engine: Engine) -> Documents:
         port: Documents = engine.store.port(self.data_type)
         return port
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Self
 
@@ -78,7 +78,9 @@ class MongoDocuments:
             raise NotFoundError(f"no {data_type} record with key {key!r}", store=STORE)
         return found
 
-    def follow(self, *, after: str | None = None) -> AsyncIterator[Change]:
+    def follow(
+        self, *, after: str | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
         """The collection's changes from now on, or after a position; see `changes.follow`."""
         return follow(self.target, after=after)
 
