@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from neo_polystore.errors import FieldProblem
+from neo_polystore.records.patterns import is_shared_pattern
 
 Rule = dict[str, Any]
 Kind = Literal["string", "date", "bool", "int", "double"]
@@ -113,8 +113,13 @@ def field_name_problem(name: str) -> str | None:
     return None
 
 
-def rule_problems(rule: Any, path: str = "validator") -> list[FieldProblem]:
-    """What is wrong with a `$jsonSchema`; an unknown keyword is wrong, it would hold nowhere."""
+def rule_problems(
+    rule: Any, path: str = "validator", *, combined: bool = False
+) -> list[FieldProblem]:
+    """What is wrong with a `$jsonSchema`: what not every engine takes, or not in the same way.
+
+    An unknown keyword is wrong, it would hold nowhere. `combined` rules are parts of another one.
+    """
     if not isinstance(rule, dict):
         return [FieldProblem(path, f"expected an object, got {type(rule).__name__}")]
     problems = []
@@ -127,8 +132,16 @@ def rule_problems(rule: Any, path: str = "validator") -> list[FieldProblem]:
             )
         elif not check(argument):
             problems.append(FieldProblem(f"{path}.{keyword}", f"cannot be {str(argument)[:60]!r}"))
+    for keyword, wanted in _NEEDS.items():
+        if keyword in rule and wanted not in rule:
+            problems.append(FieldProblem(f"{path}.{keyword}", f"needs {wanted}"))
+    if combined and "long" in _listed(rule.get("bsonType")):
+        problems.append(FieldProblem(f"{path}.bsonType", 'cannot be "long" here: say "number"'))
+    if rule.get("bsonType") == "date" and (more := [*(rule.keys() - _WITH_DATES)]):
+        problems.append(FieldProblem(f"{path}.{more[0]}", "says nothing of a date"))
     for name, inner in _inner(rule):
-        problems += rule_problems(inner, f"{path}.{name}")
+        below = combined or name.split(".")[0] in _COMBINING
+        problems += rule_problems(inner, f"{path}.{name}", combined=below)
     return problems
 
 
@@ -141,22 +154,39 @@ def _inner(rule: Rule) -> Iterator[tuple[str, Any]]:
     for keyword in ("items", "not"):
         if keyword in rule:
             yield keyword, rule[keyword]
-    for keyword in ("anyOf", "allOf", "oneOf"):
+    for keyword in _COMBINING[1:]:
         if isinstance(rule.get(keyword), list):
             yield from ((f"{keyword}.{i}", inner) for i, inner in enumerate(rule[keyword]))
 
 
 def _is_type(value: Any) -> bool:
-    names = value if isinstance(value, list) and value else [value]
-    return all(isinstance(name, str) and name in BSON_TYPES for name in names)
+    names = _listed(value)
+    return all(isinstance(name, str) and name in BSON_TYPES for name in names) and _is_set(names)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) and value else [value]
+
+
+def _is_set(values: list[Any]) -> bool:
+    """Whether no two are equal; a truth value is no number."""
+    return len({(isinstance(value, bool), value) for value in values}) == len(values)
 
 
 def _is_enum(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, str | int) for v in value)
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and (all(isinstance(v, str | int) for v in value) and _is_set(value))
+    )
 
 
 def _is_names(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and (all(isinstance(v, str) for v in value) and _is_set(value))
+    )
 
 
 def _is_count(value: Any) -> bool:
@@ -165,13 +195,6 @@ def _is_count(value: Any) -> bool:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
-
-
-def _is_pattern(value: Any) -> bool:
-    try:
-        return bool(re.compile(value))
-    except (re.error, TypeError):
-        return False
 
 
 def _is_object(value: Any) -> bool:
@@ -198,7 +221,7 @@ _KEYWORDS: dict[str, Callable[[Any], bool]] = {
     "uniqueItems": lambda value: isinstance(value, bool),
     "minLength": _is_count,
     "maxLength": _is_count,
-    "pattern": _is_pattern,
+    "pattern": is_shared_pattern,
     "minimum": _is_number,
     "maximum": _is_number,
     "exclusiveMinimum": lambda value: isinstance(value, bool),
@@ -208,3 +231,7 @@ _KEYWORDS: dict[str, Callable[[Any], bool]] = {
     "oneOf": _is_list,
     "not": _is_object,
 }
+
+_NEEDS = {"exclusiveMinimum": "minimum", "exclusiveMaximum": "maximum"}
+_COMBINING = ("not", "anyOf", "allOf", "oneOf")
+_WITH_DATES = {"bsonType", "title", "description"}

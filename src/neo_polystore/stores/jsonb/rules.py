@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from neo_polystore.records.collections import Collection
+from neo_polystore.records.patterns import for_postgresql
 from neo_polystore.records.rules import ID, Rule, item_rule
 from neo_polystore.records.values import DATE_MARK
 from neo_polystore.stores.jsonb.sql import DATE_PATTERN, literal
@@ -150,7 +151,7 @@ def _string(keyword: str, argument: Any, value: str) -> str | None:
         case "maxLength":
             return f"char_length({text}) <= {argument}"
         case "pattern":
-            return f"{text} ~ {literal(argument)}"
+            return f"{text} ~ {literal(for_postgresql(argument))}"
     return None
 
 
@@ -182,7 +183,9 @@ def _is_type(name: str, value: str) -> str:
             limit = 2**31 if name == "int" else 2**63
             whole = f"{text} ~ '^-?[0-9]+$' AND ({value})::numeric BETWEEN {-limit} AND {limit - 1}"
             return f"CASE WHEN {typed} = 'number' THEN {whole} ELSE false END"
-        case "double" | "number":
+        case "double":  # as it is written, with a point and a digit behind it
+            return f"CASE WHEN {typed} = 'number' THEN {text} ~ '[.]' ELSE false END"
+        case "number":
             return f"{typed} = 'number'"
         case "object":
             return f"({typed} = 'object' AND NOT {marked})"

@@ -17,7 +17,7 @@ from neo_polystore.stores.jsonb.sql import (
     words_of,
 )
 
-COMPILER = 3
+COMPILER = 4
 """Raise when the statements below change: collections are then compiled anew."""
 
 LEDGER = f"""
