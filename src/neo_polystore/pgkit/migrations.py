@@ -175,9 +175,12 @@ async def _connected(
 
 async def _be_alone(connection: asyncpg.Connection[asyncpg.Record], environment: str) -> None:
     """Wait for other runners; the lock ends with this connection, however that ends."""
-    await connection.execute(
-        "SELECT pg_advisory_lock(hashtext($1))", f"neo-polystore:{environment}"
-    )
+    await connection.execute("SELECT pg_advisory_lock(hashtext($1))", runners_lock(environment))
+
+
+def runners_lock(environment: str) -> str:
+    """What the advisory lock of an environment's runners is named by."""
+    return f"neo-polystore:{environment}"
 
 
 async def _report(

@@ -12,14 +12,9 @@ from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 from neo_polystore.assets import asset
 from neo_polystore.errors import UnsupportedError, UsageError
-from neo_polystore.pgkit.migrations import LEDGER, Revision, revisions
+from neo_polystore.pgkit.migrations import LEDGER, Revision, revisions, runners_lock
+from neo_polystore.pgkit.psql import ended, heading, unless
 from neo_polystore.pgkit.quoting import literal
-
-_HEADER = """\
--- neo-polystore: {title}
--- Run it connected to the database, as the role that is to own what it makes:
---   psql -v ON_ERROR_STOP=1 -U neo_owner -d DATABASE -f FILE
-"""
 
 
 def alembic_script(environment: str, *, after: str | None = None) -> str:
@@ -39,13 +34,16 @@ def script(
     if after is not None and after not in known:
         raise UsageError(f"{title} has no revision {after!r}; it has {', '.join(known)}")
     later = parts if after is None else parts[known.index(after) + 1 :]
-    sections = [_HEADER.format(title=title)]
+    sections = [heading(title, lock=runners_lock(environment)) + ended([LEDGER])]
     for revision, found in later:
-        body = [LEDGER.strip(), *found, _record(environment, revision)]
+        body = [*found, _record(environment, revision)]
         if revision.transactional:
             body = ["BEGIN", *body, "COMMIT"]
-        said = "".join(f"{statement.rstrip().rstrip(';')};\n" for statement in body)
-        sections.append(f"-- {revision.id}: {_purpose(revision)}\n{said}")
+        applied = (
+            f"SELECT FROM public.schema_revisions WHERE environment = {literal(environment)}"
+            f" AND revision = {literal(revision.id)}"
+        )
+        sections.append(f"-- {revision.id}: {_purpose(revision)}\n{unless(applied, body)}")
     return "\n".join(sections)
 
 

@@ -26,6 +26,9 @@ from neo_polystore.stores.jsonb.tables import (
 
 STORE = "jsonb"
 
+RUNNERS = "neo-polystore:documents"
+"""What the advisory lock of those who migrate is named by."""
+
 
 async def migrate(
     config: PgConfig, collections: Sequence[Collection], *, dry_run: bool
@@ -42,7 +45,7 @@ async def migrate(
             # one runner at a time: the lock ends with this connection, however that ends. It is
             # taken before the transaction begins: a session that is in one goes on believing
             # that what another has made meanwhile is not there
-            await connection.execute("SELECT pg_advisory_lock(hashtext('neo-polystore:documents'))")
+            await connection.execute("SELECT pg_advisory_lock(hashtext($1))", RUNNERS)
             before = await _report(connection, collections)
             if broken := await _broken(connection, collections, before):
                 raise ConflictError("; ".join(broken), store=STORE, operation="migrate")

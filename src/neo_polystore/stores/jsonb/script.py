@@ -8,10 +8,11 @@ from collections.abc import Iterable
 import orjson
 
 from neo_polystore.errors import UsageError
+from neo_polystore.pgkit.psql import ended, heading, unless
 from neo_polystore.pgkit.roles import APPLICATION
 from neo_polystore.records.collections import Collection
-from neo_polystore.stores.jsonb.migrate import checksum
-from neo_polystore.stores.jsonb.sql import literal, table
+from neo_polystore.stores.jsonb.migrate import RUNNERS, checksum
+from neo_polystore.stores.jsonb.sql import SCHEMA, literal, table
 from neo_polystore.stores.jsonb.tables import (
     COMPILER,
     LEDGER,
@@ -20,25 +21,25 @@ from neo_polystore.stores.jsonb.tables import (
     table_statements,
 )
 
-_HEADER = """\
--- neo-polystore: the collections of mongo/ as tables of PostgreSQL
--- Run it connected to the database, as the role that is to own what it makes:
---   psql -v ON_ERROR_STOP=1 -U neo_owner -d DATABASE -f FILE
-"""
-
 
 def script_text(collections: Iterable[Collection], *, after: str | None) -> str:
     """The whole; UsageError for `after`, there is no order."""
     if after is not None:
         raise UsageError("collections do not follow each other: leave --after out")
-    parts = ["BEGIN", LEDGER]
+    title = "the collections of mongo/ as tables of PostgreSQL"
+    parts = [heading(title, lock=RUNNERS) + ended([LEDGER])]
     for collection in collections:
         indexes = index_statements(collection)
-        parts += table_statements(collection, application=APPLICATION)
-        parts += indexes.values()
-        parts.append(_recorded(collection, orjson.dumps(indexes).decode()))
-    parts.append("COMMIT")
-    return _HEADER + "".join(f"{part.strip()};\n" for part in parts)
+        body = [
+            "BEGIN",
+            *table_statements(collection, application=APPLICATION),
+            *indexes.values(),
+            _recorded(collection, orjson.dumps(indexes).decode()),
+            "COMMIT",
+        ]
+        name = literal(collection.name)
+        parts.append(unless(f"SELECT FROM {SCHEMA}._collections WHERE collection = {name}", body))
+    return "\n".join(parts)
 
 
 def _recorded(collection: Collection, indexes: str) -> str:
