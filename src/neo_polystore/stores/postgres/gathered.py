@@ -79,6 +79,9 @@ class Gathered:
             max_waiting=self._max_waiting,
             patience=self._patience,
             group=_group,
+            # readers are quick to ask again: two lanes then share them evenly, instead of one
+            # that reads many and one that reads the few who asked meanwhile
+            gather=True,
         )
 
     async def close(self) -> None:
