@@ -50,6 +50,11 @@ def _suites(*names: str) -> tuple[str, ...]:
 RELATIONAL = ("accounts", "networks", "wallets", "transactions", "contracts", "sealed", "events")
 ENGINES = (
     Engine("postgres", local.postgres, _suites(*RELATIONAL), contained=containers.postgres),
+    Engine(
+        "postgres in depth",
+        local.postgres_programs,
+        ("tests/stores/postgres", "tests/stores/event_store"),
+    ),
     Engine("embedded postgres", local.built_in, _suites(*RELATIONAL)),
     Engine(
         "timescale",

@@ -28,12 +28,7 @@ BUILD = Path(__file__).parents[2] / "build"
 @contextmanager
 def postgres() -> Iterator[Running]:
     """PostgreSQL of the machine's own packages; the embedded one is what `make test` runs."""
-    found = sorted(
-        (path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()),
-        key=lambda path: int(path.parent.name),
-    )
-    if not found:
-        raise NoServerError("there is no PostgreSQL: `apt-get install postgresql`, as root")
+    programs = _postgres_programs()
     with folder() as home:
         data, port, password = home / "data", free_port(), secrets.token_hex(16)
         pwfile = home / "password"
@@ -41,14 +36,14 @@ def postgres() -> Iterator[Running]:
         give(pwfile)
         options = ["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C"]
         subprocess.run(  # noqa: S603 - the machine's own program
-            [found[-1] / "initdb", f"--pgdata={data}", f"--pwfile={pwfile}", "--no-sync", *options],
+            [programs / "initdb", f"--pgdata={data}", f"--pwfile={pwfile}", "--no-sync", *options],
             user=account(),
             cwd=home,
             capture_output=True,
             check=True,
         )
         words: list[str | Path] = [
-            found[-1] / "postgres",
+            programs / "postgres",
             "-D",
             data,
             "-p",
@@ -61,7 +56,24 @@ def postgres() -> Iterator[Running]:
         preload = ["-c", "shared_preload_libraries=pg_stat_statements"]
         with process([*words, *preload, "-c", "listen_addresses=127.0.0.1"], port, home):
             url = f"postgresql://postgres:{password}@127.0.0.1:{port}/postgres"
-            yield Running(said(found[-1] / "postgres", "--version"), {"NEO_TEST_POSTGRES_URL": url})
+            yield Running(said(programs / "postgres", "--version"), {"NEO_TEST_POSTGRES_URL": url})
+
+
+@contextmanager
+def postgres_programs() -> Iterator[Running]:
+    """The same PostgreSQL, which the suites start themselves in place of the embedded one."""
+    programs = _postgres_programs()
+    yield Running(said(programs / "postgres", "--version"), {"NEO_EMBEDDED_PG_BIN": str(programs)})
+
+
+def _postgres_programs() -> Path:
+    found = sorted(
+        (path for path in Path("/usr/lib/postgresql").glob("*/bin") if (path / "initdb").exists()),
+        key=lambda path: int(path.parent.name),
+    )
+    if not found:
+        raise NoServerError("there is no PostgreSQL: `apt-get install postgresql`, as root")
+    return found[-1]
 
 
 @contextmanager
