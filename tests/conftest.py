@@ -25,6 +25,7 @@ from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.s3.config import S3Config
 from tests.addresses import address_of
 from tests.mongod import NoServerError, mongo_url
+from tests.opensearch.server import elasticsearch_url
 
 MakeDatabase = Callable[[str], Awaitable[PgConfig]]
 
@@ -111,6 +112,17 @@ def mongo_server() -> Iterator[str]:
     pytest.importorskip("pymongo", reason="the extra `mongo` is not installed")
     try:
         with mongo_url() as url:
+            yield url
+    except NoServerError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def elasticsearch_server() -> Iterator[str]:
+    """The address of an Elasticsearch, or of an OpenSearch; see `tests/opensearch/server.py`."""
+    pytest.importorskip("elastic_transport", reason="the extra `elasticsearch` is not installed")
+    try:
+        with elasticsearch_url() as url:
             yield url
     except NoServerError as error:
         pytest.skip(str(error))

@@ -143,6 +143,19 @@ class ServerAddresses:
             secure=settings.clickhouse_secure,
         )
 
+    def _elasticsearch(self) -> Any:
+        from neo_polystore.stores.elasticsearch.config import ElasticsearchConfig
+
+        settings = self.settings
+        return ElasticsearchConfig(
+            url=settings.elasticsearch_url or SecretStr("http://127.0.0.1:9200"),
+            user=settings.elasticsearch_user,
+            password=settings.elasticsearch_password,
+            api_key=settings.elasticsearch_api_key,
+            ca_file=settings.elasticsearch_ca_file,
+            prefix=settings.elasticsearch_prefix,
+        )
+
     def _files(self) -> Any:
         from neo_polystore.stores.files.config import FilesConfig
 

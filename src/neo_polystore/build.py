@@ -89,7 +89,7 @@ async def made_stores(
     Embedded servers run for as long. For what works below the ports: backup and restore.
     """
     settings.declare()
-    routing = load_routing(settings.neo_profile, settings.neo_routing)
+    routing = load_routing(settings.neo_profile, settings.neo_routing, addressed=settings.addressed)
     routes = [routing[name] for name in data_types] if data_types is not None else list(routing)
     classes = _engine_classes(routing, routes)
     addresses: Addresses = (

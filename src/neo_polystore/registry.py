@@ -34,6 +34,11 @@ ENGINES = {
     "clickhouse": Engine(
         "neo_polystore.stores.clickhouse.store:ClickHouseStore", "clickhouse_connect", "clickhouse"
     ),
+    "elasticsearch": Engine(
+        "neo_polystore.stores.elasticsearch.store:ElasticsearchStore",
+        "elastic_transport",
+        "elasticsearch",
+    ),
     "tantivy": Engine("neo_polystore.stores.tantivy.store:TantivyStore", "tantivy", "tantivy"),
 }
 

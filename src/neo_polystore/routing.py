@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,8 +84,13 @@ class RoutingTable:
             ) from None
 
 
-def load_routing(profile: str, path: Path | None = None) -> RoutingTable:
-    """Read and check the table; raises ConfigError naming the row that is wrong and the fix."""
+def load_routing(
+    profile: str, path: Path | None = None, *, addressed: Collection[str] = ()
+) -> RoutingTable:
+    """Read and check the table; raises ConfigError naming the row that is wrong and the fix.
+
+    The engines in `addressed` have a server of their own: nothing stands in for them.
+    """
     path = path or asset("schemas/routing.toml")
     try:
         content = _File.model_validate(tomllib.loads(path.read_text()))
@@ -98,7 +103,11 @@ def load_routing(profile: str, path: Path | None = None) -> RoutingTable:
         raise ConfigError(f"routing table {path}: {text}") from None
     rows = {**content.routes, **_added_collections(content)}
     _check_data_types(rows, path)
-    substitutes = content.profiles.get(profile, {})
+    substitutes = {
+        name: other
+        for name, other in content.profiles.get(profile, {}).items()
+        if name not in addressed
+    }
 
     def engine(name: str) -> str | None:
         return substitutes.get(name, name) or None

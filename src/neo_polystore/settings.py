@@ -332,10 +332,31 @@ class Settings(BaseSettings):
     clickhouse_db: str = "neo_polystore"
     clickhouse_secure: bool = False
 
+    elasticsearch_url: SecretStr | None = Field(
+        default=None, description="Elasticsearch or OpenSearch; none: tantivy keeps the logs"
+    )
+    elasticsearch_user: str = ""
+    elasticsearch_password: SecretStr = SecretStr("")
+    elasticsearch_api_key: SecretStr = Field(
+        default=SecretStr(""), description="goes before user and password"
+    )
+    elasticsearch_ca_file: Path | None = Field(
+        default=None, description="whom to trust; unset: the system's certificates"
+    )
+    elasticsearch_prefix: str = Field(
+        default="neo-logs", description="what the names of all indexes begin with"
+    )
+
     @field_validator("neo_data_dir")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
+
+    @property
+    def addressed(self) -> frozenset[str]:
+        """Engines of the server profile of which a server is named: nothing stands in for them."""
+        named = self.elasticsearch_url is not None and self.elasticsearch_url.get_secret_value()
+        return frozenset({"elasticsearch"} if named and self.neo_profile == "server" else ())
 
     @classmethod
     def load(cls) -> Settings:

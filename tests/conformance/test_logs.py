@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,25 +12,32 @@ import pytest_asyncio
 
 from neo_polystore.errors import UnsupportedError, UsageError
 from neo_polystore.ports.logs import Logs
+from neo_polystore.ports.store import Store
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import Filter, Query
+from neo_polystore.stores.elasticsearch.store import ElasticsearchStore
 from neo_polystore.stores.tantivy.config import TantivyConfig
 from neo_polystore.stores.tantivy.store import TantivyStore
 from tests.conformance.records import RecordsSuite
+from tests.opensearch.server import config_for
 
 START = datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["tantivy"])
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["tantivy", "elasticsearch"])
 async def logs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Logs]:
-    """The port of each engine; Elasticsearch joins here."""
-    directory: Path = tmp_path_factory.mktemp("logs")
-    store = TantivyStore(TantivyConfig(directory=directory))
+    """The port of each engine."""
+    store: Store
+    if request.param == "tantivy":
+        store = TantivyStore(TantivyConfig(directory=tmp_path_factory.mktemp("logs")))
+    else:
+        store = ElasticsearchStore(config_for(request.getfixturevalue("elasticsearch_server")))
     await store.migrate()
     await store.connect()
     yield store.port("logs")
+    await store.clear()
     await store.close()
 
 

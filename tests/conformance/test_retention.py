@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ import pytest_asyncio
 
 from neo_polystore.embedded import Membership
 from neo_polystore.ports.retention import Ages, Held, Portion
+from neo_polystore.ports.store import Store
 from neo_polystore.records.analytics import Fact
 from neo_polystore.records.base import Record
 from neo_polystore.records.events import Event
@@ -24,6 +26,7 @@ from neo_polystore.records.objects import StoredObject
 from neo_polystore.records.query import Filter, Query
 from neo_polystore.retention.holds import query_of
 from neo_polystore.stores.clickhouse.store import ClickHouseStore
+from neo_polystore.stores.elasticsearch.store import ElasticsearchStore
 from neo_polystore.stores.event_store.store import EventStore
 from neo_polystore.stores.files import header
 from neo_polystore.stores.files.config import FilesConfig
@@ -34,6 +37,7 @@ from neo_polystore.stores.tantivy.store import TantivyStore
 from tests.conformance.chains import CHAIN, hash32, load_network
 from tests.conformance.documents import each_engine
 from tests.conftest import MakeDatabase
+from tests.opensearch.server import config_for as elasticsearch_config
 from tests.retention.drafts import draft
 from tests.stores.clickhouse.conftest import config_for
 from tests.stores.postgres.test_partitions import insert
@@ -102,9 +106,18 @@ async def _documents(request: pytest.FixtureRequest, make_database: MakeDatabase
         yield Aging("audit_logs", engine.store, fill)
 
 
-async def _logs(tmp: Path) -> Made:
+def _tantivy(now: Callable[[], datetime], tmp: Path) -> Store:
+    return TantivyStore(TantivyConfig(directory=tmp / "logs"), now=now)
+
+
+def _elasticsearch(now: Callable[[], datetime], url: str) -> Store:
+    return ElasticsearchStore(elasticsearch_config(url), now=now)
+
+
+async def _logs(make: Callable[[Callable[[], datetime]], Store]) -> Made:
     clock = [NOW]
-    store = TantivyStore(TantivyConfig(directory=tmp / "logs"), now=lambda: clock[0])
+    store = make(lambda: clock[0])
+    await store.migrate()
     await store.connect()
 
     async def fill() -> dict[str, datetime]:
@@ -117,6 +130,7 @@ async def _logs(tmp: Path) -> Made:
         return made
 
     yield Aging("logs", store, fill)
+    await store.clear()
     await store.close()
 
 
@@ -242,7 +256,16 @@ def _times() -> dict[str, datetime]:
 
 @pytest_asyncio.fixture(
     loop_scope="session",
-    params=["jsonb", "mongo", "tantivy", "clickhouse", "event_store", "postgres", "files"],
+    params=[
+        "jsonb",
+        "mongo",
+        "tantivy",
+        "elasticsearch",
+        "clickhouse",
+        "event_store",
+        "postgres",
+        "files",
+    ],
 )
 async def aging(
     request: pytest.FixtureRequest,
@@ -253,7 +276,10 @@ async def aging(
     """Each engine, empty."""
     match request.param:
         case "tantivy":
-            made = _logs(tmp_path)
+            made = _logs(partial(_tantivy, tmp=tmp_path))
+        case "elasticsearch":
+            url = request.getfixturevalue("elasticsearch_server")
+            made = _logs(partial(_elasticsearch, url=url))
         case "clickhouse":
             made = _analytics(embedded)
         case "event_store":

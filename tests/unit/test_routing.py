@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from neo_polystore.assets import asset
 from neo_polystore.errors import ConfigError, UsageError
 from neo_polystore.records.catalog import record_types
 from neo_polystore.routing import UNRECORDED, load_routing
+from neo_polystore.settings import Settings
 
 TABLE = asset("schemas/routing.toml").read_text()
 
@@ -44,6 +46,16 @@ def test_the_embedded_profile_substitutes_engines_and_nothing_else() -> None:
     assert embedded["objects"].primary == "files"
     assert [r.data_type for r in server] == [r.data_type for r in embedded]
     assert all(server[r.data_type].retention == r.retention for r in embedded)
+
+
+def test_logs_go_to_elasticsearch_where_the_server_profile_has_one() -> None:
+    url = SecretStr("http://search:9200")
+    for profile, expected in (("server", "elasticsearch"), ("embedded", "tantivy")):
+        settings = Settings(_env_file=None, neo_profile=profile, elasticsearch_url=url)  # type: ignore[call-arg, arg-type]
+        table = load_routing(profile, addressed=settings.addressed)
+        assert table["logs"].primary == expected
+    without = Settings(_env_file=None, neo_profile="server", elasticsearch_url=SecretStr(""))  # type: ignore[call-arg]
+    assert load_routing("server", addressed=without.addressed)["logs"].primary == "tantivy"
 
 
 def test_every_data_type_has_a_row() -> None:

@@ -81,7 +81,10 @@ ENGINES = (
     ),
     Engine("files", local.built_in, _suites("objects"), "files"),
     Engine("clickhouse", local.built_in, _suites("analytics"), "", containers.clickhouse),
-    Engine("tantivy", local.built_in, _suites("logs")),
+    Engine(
+        "elasticsearch", local.built_in, _suites("logs"), "elasticsearch", containers.elasticsearch
+    ),
+    Engine("tantivy", local.built_in, _suites("logs"), "tantivy"),
     Engine(
         "pgbouncer",
         lambda: local.installed("pgbouncer", hint="`apt-get install pgbouncer`, as root"),

@@ -133,3 +133,21 @@ def clickhouse() -> Any:
         CLICKHOUSE_PASSWORD=password,
         CLICKHOUSE_DEFAULT_ACCESS_MANAGEMENT="1",
     )
+
+
+def elasticsearch() -> Any:
+    password = secrets.token_hex(16)
+    return container(
+        "elasticsearch",
+        9200,
+        "NEO_TEST_ELASTICSEARCH_URL",
+        lambda at: f"http://elastic:{password}@{at}",
+        r"\bstarted\b",
+        ELASTIC_PASSWORD=password,
+        ES_JAVA_OPTS="-Xms512m -Xmx512m",
+        **{
+            "discovery.type": "single-node",
+            "xpack.security.enabled": "true",
+            "xpack.security.http.ssl.enabled": "false",
+        },
+    )

@@ -16,7 +16,9 @@ def routes(as_json: JsonOption = False) -> None:
     """Show which store holds which data type, and for how long."""
     try:
         settings = Settings.load()
-        table = load_routing(settings.neo_profile, settings.neo_routing)
+        table = load_routing(
+            settings.neo_profile, settings.neo_routing, addressed=settings.addressed
+        )
     except PolystoreError as error:
         raise fail(error) from None
     if as_json:

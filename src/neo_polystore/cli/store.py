@@ -31,7 +31,7 @@ app.add_typer(store_s3.app, name="s3")
 store_admin.add_commands(postgres, "postgres")
 store_admin.add_commands(store_timescale.app, "timescale", status=False)
 store_admin.add_commands(store_redis.app, "redis", status=False)
-for _engine in ("event_store", "jsonb", "mongo", "files", "clickhouse", "tantivy"):
+for _engine in ("event_store", "jsonb", "mongo", "files", "clickhouse", "elasticsearch", "tantivy"):
     app.add_typer(store_admin.group(_engine), name=_engine)
 
 ENGINES = ("postgres", "event_store", "timescale", "jsonb")

@@ -27,6 +27,7 @@ ENGINES = {
     "files": "objects in files",
     "s3": "S3",
     "clickhouse": "ClickHouse",
+    "elasticsearch": "Elasticsearch",
     "tantivy": "the index of the logs",
 }
 
@@ -110,7 +111,7 @@ async def _with(engine: str, work: Callable[[Store], Awaitable[T]]) -> T:
     """With this engine's store alone; UsageError where nothing is routed to it."""
     settings = Settings.load()
     settings.declare()
-    routing = load_routing(settings.neo_profile, settings.neo_routing)
+    routing = load_routing(settings.neo_profile, settings.neo_routing, addressed=settings.addressed)
     served = [route.data_type for route in routing if route.primary == engine]
     if not served:
         routed = sorted({route.primary for route in routing})

@@ -77,7 +77,9 @@ def script(
     """Print what the revisions would run, from the files alone, for somebody to read and run."""
     try:
         settings = Settings.load()
-        routing = load_routing(settings.neo_profile, settings.neo_routing)
+        routing = load_routing(
+            settings.neo_profile, settings.neo_routing, addressed=settings.addressed
+        )
         found = ops.scripts(routing, store=store, after=after)
         if output is not None:
             _write(output, "\n".join(each.text for each in found if each.text))

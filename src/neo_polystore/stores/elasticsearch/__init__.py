@@ -1,0 +1,1 @@
+"""The Elasticsearch engine, for Elasticsearch and OpenSearch: log lines, an index per day."""
