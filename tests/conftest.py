@@ -26,6 +26,7 @@ from neo_polystore.stores.s3.config import S3Config
 from tests.addresses import address_of
 from tests.mongod import NoServerError, mongo_url
 from tests.opensearch.server import elasticsearch_url
+from tests.redis_cluster import redis_cluster
 
 MakeDatabase = Callable[[str], Awaitable[PgConfig]]
 
@@ -104,6 +105,15 @@ async def redis_config(embedded: Membership) -> RedisConfig:
         password=SecretStr(server.password),
         namespace=f"{uuid4().hex[:8]}:",
     )
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cluster_config(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> AsyncIterator[RedisConfig]:
+    """A Redis Cluster of three servers, told by the address of one."""
+    async with redis_cluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield RedisConfig(port=servers[0].port, cluster=True, namespace=f"{uuid4().hex[:8]}:")
 
 
 @pytest.fixture(scope="session")

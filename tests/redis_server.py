@@ -17,7 +17,7 @@ class RedisServer:
     """The server of the embedded profile, without its keeper. `options` go to the command line."""
 
     def __init__(self, folder: Path, port: int, *options: str):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.port = port
         self._folder = folder
         self._options = options

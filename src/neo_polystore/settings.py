@@ -300,9 +300,7 @@ class Settings(BaseSettings):
     redis_port: Port = 6379
     redis_password: SecretStr = SecretStr("")
     redis_ssl: bool = False
-    redis_cluster: bool = Field(
-        default=False, description="keep all rate limits of a client in one slot of a cluster"
-    )
+    redis_cluster: bool = Field(default=False, description="REDIS_HOST is one of a Redis Cluster")
 
     mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
     mongo_db: str = "neo_service_layer"

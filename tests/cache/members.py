@@ -80,7 +80,7 @@ class Member:
         self.cut = False
         self.dying = False
         self.deaf = False
-        self.epoch = "0"
+        self._epoch = "0"
         self.inbox: deque[Callable[[], None]] = deque()
         self._cache = cache
         self._peers = peers
@@ -148,7 +148,7 @@ class Member:
         async def asked() -> Any:
             if self.cut:
                 raise UnavailableError("cut off")
-            self.epoch = str(self.stage.epoch)  # a new connection asks before anything else
+            self._epoch = str(self.stage.epoch)  # a new connection asks before anything else
             answer = await work()
             if changed:
                 for peer in self._peers:
@@ -165,6 +165,9 @@ class Member:
 
     def place(self, *args: Any, **options: Any) -> Any:
         return self._cache.place(*args, **options)
+
+    def epoch(self, key: str) -> str:
+        return self._epoch
 
     def in_family(self, *args: Any) -> Any:
         return self._cache.in_family(*args)

@@ -52,7 +52,8 @@ def damaged(payload: bytes) -> list[bytes]:
 async def test_corrupt_bytes_are_counted_and_replaced(store: RedisStore, number: int) -> None:
     primary, cache = Primary(), store.port("cache")
     port = cached("networks", primary, cache, budget=10)
-    good = encode(Entry(await primary.get("77")), model=Network, owner="-", epoch=cache.epoch)
+    epoch = cache.epoch("network:77")
+    good = encode(Entry(await primary.get("77")), model=Network, owner="-", epoch=epoch)
     assert good is not None
     await cache.set("network:77", damaged(good)[number], ttl=60)
     for _ in range(3):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest_asyncio
@@ -17,7 +15,6 @@ from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
 from neo_polystore.wrappers.cached import Caching, cached, queries
 from neo_polystore.wrappers.cached_query import QueryCache
-from tests.redis_server import RedisServer
 
 
 class Primary:
@@ -102,31 +99,3 @@ async def test_writers_at_once_share_their_word_of_a_used_tag(store: RedisStore)
     await asyncio.gather(*(port.write([transaction()]) for _ in range(200)))
     assert changes_told(store) - told <= 3
     assert await store.port("cache").get(tag) is None
-
-
-async def test_in_a_cluster_a_tag_in_another_slot_ends_what_was_filled_under_it(
-    tmp_path: Path, unused_tcp_port: int
-) -> None:
-    async with RedisServer(tmp_path, unused_tcp_port, "--cluster-enabled", "yes"):
-        store = RedisStore(RedisConfig(port=unused_tcp_port, cluster=True))
-        await store.connect()
-        client: Any = store._client
-        await client.run("test", "CLUSTER", "ADDSLOTS", *range(16_384))
-        async with asyncio.timeout(20):
-            while "cluster_state:ok" not in str(await client.run("test", "CLUSTER", "INFO")):
-                await asyncio.sleep(0.02)
-        assert client.clustered
-        cache: Any = store.port("cache")
-        session, tag = f"session:{uuid4()}", f"tag::sessions-{uuid4()}"
-        assert cache._slot(session) != cache._slot(tag)
-        first = await cache.look(session, tags=(tag,))
-        assert await cache.fill(session, b"entry", lease=first.lease, ttl=60)
-        again = await cache.look(session, tags=(tag,))
-        assert (again.value, again.versions) == (b"entry", first.versions)
-        await cache.invalidate([session, tag])
-        after = await cache.look(session, tags=(tag,))
-        assert after.value is None
-        assert after.versions != first.versions
-        await cache.begin_change([tag], change="c")
-        assert await cache.look(session, tags=(tag,)) == (None, "", False, ("",))
-        await store.close()

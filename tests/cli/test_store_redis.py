@@ -33,8 +33,9 @@ async def namespace(redis_config: RedisConfig) -> AsyncIterator[str]:
 def test_the_status_shows_memory_and_the_eviction_policy(cli: Cli) -> None:
     answer = cli("store", "redis", "status", "--json")
     assert answer.code == 0
-    assert answer.json["figures"]["used_memory"] > 0
-    assert "maxmemory_policy" in answer.json["figures"]
+    [figures] = answer.json["servers"].values()
+    assert figures["used_memory"] > 0
+    assert "maxmemory_policy" in figures
     assert "used memory" in cli("store", "redis", "status").out
 
 

@@ -24,9 +24,11 @@ from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["redis"])
-async def limits(redis_config: RedisConfig) -> AsyncIterator[Limits]:
-    store = RedisStore(redis_config)
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["redis", "redis cluster"])
+async def limits(
+    request: pytest.FixtureRequest, redis_config: RedisConfig, cluster_config: RedisConfig
+) -> AsyncIterator[Limits]:
+    store = RedisStore(redis_config if request.param == "redis" else cluster_config)
     await store.connect()
     yield store.port("limits")
     await store.close()

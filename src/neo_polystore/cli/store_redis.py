@@ -24,14 +24,16 @@ app = typer.Typer(help="Diagnostics of Redis.", no_args_is_help=True)
 
 @app.command()
 def status(as_json: JsonOption = False) -> None:
-    """Show memory, evictions and hits, and warn where sessions or limits could be evicted."""
+    """Show memory, evictions and hits of each server, and warn where sessions or limits could be
+    evicted."""
     figures, warnings = run(_with(diagnostics.status))
     if as_json:
-        print_json({"figures": figures, "warnings": warnings})
+        print_json({"servers": figures, "warnings": warnings})
         return
-    table = Table(show_header=False)
-    for name, value in figures.items():
-        table.add_row(name.replace("_", " "), escape(str(value)))
+    table = Table("", *map(escape, figures))
+    for name in dict.fromkeys(name for each in figures.values() for name in each):
+        values = (escape(str(each.get(name, ""))) for each in figures.values())
+        table.add_row(name.replace("_", " "), *values)
     console.print(table)
     for warning in warnings:
         console.print(f"[yellow]warning:[/yellow] {escape(warning)}")
@@ -44,17 +46,17 @@ def keys(
     ] = 1000,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the key families, their TTLs, and how many keys and bytes they have."""
+    """Show the key families: what they hold, their TTLs, how many keys and bytes they have."""
     sample = run(_with(lambda client: diagnostics.families(client, budget=budget)))
     if as_json:
         print_json(asdict(sample))
         return
     table = Table()
-    for heading in ("family", "pattern", "TTL s", "keys", "mean bytes", "mean left s"):
+    for heading in ("family", "holds", "pattern", "TTL s", "keys", "mean bytes", "mean left s"):
         table.add_column(heading, overflow="fold")
     for row in sample.families:
         figures = (f"{row.ttl:,.0f}", f"{row.keys:,}", f"{row.mean_bytes:,.0f}")
-        table.add_row(row.family, escape(row.pattern), *figures, f"{row.mean_left:,.0f}")
+        table.add_row(row.family, row.holds, escape(row.pattern), *figures, f"{row.mean_left:,.0f}")
     console.print(table)
     whole = "all" if sample.complete else "a sample: raise --budget for more of the"
     console.print(f"[dim]{sample.seen:,} keys seen, {whole} {sample.total:,}[/dim]")

@@ -70,9 +70,9 @@ class Cache(Protocol):
     UnavailableError where the cache has not answered until then.
     """
 
-    @property
-    def epoch(self) -> str:
-        """Changes when the server may have lost invalidations: restarted, or another server.
+    def epoch(self, key: str) -> str:
+        """Changes when the server that has this key may have lost invalidations: restarted, or
+        another server. No I/O.
 
         Whoever fills puts it into the value, and refuses a value of another epoch.
         """

@@ -65,10 +65,9 @@ class CacheGuard:
         self._closed_until = -math.inf
         self._resting_until = -math.inf
 
-    @property
-    def epoch(self) -> str:
+    def epoch(self, key: str) -> str:
         """The cache's."""
-        return self._cache.epoch
+        return self._cache.epoch(key)
 
     def open_to(self, key: str) -> bool:
         """Whether the cache may be asked for this key, and nothing has to be done before."""
@@ -168,24 +167,29 @@ class CacheGuard:
         if self._is_usable(key):
             await self._invalidate([key], "")
 
-    async def begin(self, keys: Iterable[str], *, change: str) -> None:
-        """Announce a change of these keys, under an id that is given to `invalidate` afterwards.
+    async def begin(self, keys: Iterable[str], *, change: str) -> str:
+        """Announce a change of these keys; answers the id to be given to `invalidate` afterwards,
+        an empty one where the cache could not be told.
 
-        Where the cache cannot be told, `later` is, which must be durable before the change is.
-        Where neither can, other processes may read the old value until it expires.
+        Then `later` is, which must be durable before the change is. Where neither can, other
+        processes may read the old value until it expires. So the cache is told even during the
+        pause after a failure: others may reach it.
         """
-        changed = list(dict.fromkeys(keys))
+        changed, told = list(dict.fromkeys(keys)), change
         if self.near is not None:
             self.near.evict(changed)
         for start in range(0, len(changed), _BATCH):
             batch = changed[start : start + _BATCH]
-            if await self._announced(batch, change) or self._later is None:
+            if await self._announced(batch, change):
                 continue
-            try:
-                await self._later(batch)
-                self.counts.deferred += len(batch)
-            except PolystoreError:
-                self.counts.failures += 1
+            told = ""
+            if self._later is not None:
+                try:
+                    await self._later(batch)
+                    self.counts.deferred += len(batch)
+                except PolystoreError:
+                    self.counts.failures += 1
+        return told
 
     async def invalidate(self, keys: Iterable[str], *, ttl: float, change: str = "") -> bool:
         """The records under these keys have changed; `ttl` is the longest that an entry lives.
@@ -222,8 +226,6 @@ class CacheGuard:
             self._settling = False
 
     async def _announced(self, keys: list[str], change: str) -> bool:
-        if self._is_resting():
-            return False
         try:
             await self._cache.begin_change(keys, change=change, deadline=self._deadline())
         except PolystoreError:
@@ -232,11 +234,12 @@ class CacheGuard:
         return True
 
     async def _settle(self, keys: list[str], change: str = "") -> bool:
-        """Invalidate uncertain keys, a batch at a time, until done or the cache fails."""
+        """Invalidate uncertain keys, a batch at a time, until done or the cache fails. A change
+        that it was told of is ended even during the pause after a failure."""
         held = done = False
         try:
             for start in range(0, len(keys), _BATCH):
-                if self._is_resting():
+                if not change and self._is_resting():
                     return True
                 batch = keys if len(keys) <= _BATCH else keys[start : start + _BATCH]
                 numbers = [self._uncertain.get(key) for key in batch]

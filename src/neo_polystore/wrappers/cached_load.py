@@ -148,7 +148,7 @@ class Loads:
         return payload, ttl
 
     async def _renew(self, wanted: Wanted[R], payload: bytes, owner: str) -> None:
-        started, epoch = time.perf_counter(), self._guard.epoch
+        started, epoch = time.perf_counter(), self._guard.epoch(wanted.place.key)
         try:
             record = await wanted.load()
             newer, ttl = self._encoded(wanted, record, owner, epoch, started)

@@ -118,7 +118,7 @@ class CachedMetrics:
             self.counts.bypassed += 1
             answer = await self.primary.query(query)
             return answer, answer.as_json()
-        head = f"{_FORM} {self._guard.epoch} ".encode() + version
+        head = f"{_FORM} {self._guard.epoch(place.key)} ".encode() + version
         if payload is not None and (body := _body(payload, head)) is not None:
             self.counts.hits += 1
             return None, body

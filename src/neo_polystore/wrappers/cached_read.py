@@ -37,7 +37,7 @@ class ReadThrough:
         guard, loads = self.guard, self.loads
         if not guard.open_to(key) or (len(loads) and loads.of(key, owner) is not None):
             return None
-        epoch = guard.epoch
+        epoch = guard.epoch(key)
         near = self._near if self._near is not None and self._near.asks(key) else None
         kept = False
         try:
@@ -47,7 +47,7 @@ class ReadThrough:
                 kept = near.answered(key)
         if found.value is None:
             return Seen(found, epoch)
-        entry = decode(found.value, model=model, owner=owner, epoch=guard.epoch)
+        entry = decode(found.value, model=model, owner=owner, epoch=guard.epoch(key))
         if entry is None or entry.record is None or loads.is_due(entry):
             return Seen(found, epoch)
         if near is not None and kept and codec(model).shareable:
@@ -121,18 +121,20 @@ class ReadThrough:
         return seen
 
     async def _look(self, wanted: Wanted[Any], instead_of: bytes) -> Seen:
-        epoch = self.guard.epoch
+        epoch = self.guard.epoch(wanted.place.key)
         found: Look = await self.guard.look(
             wanted.place.key, tags=wanted.tags, instead_of=instead_of, settled=wanted.settled
         )
         return Seen(found, epoch)
 
     def _decode(self, wanted: Wanted[R], payload: bytes, owner: str) -> Entry[R] | None:
-        return decode(payload, model=wanted.model, owner=owner, epoch=self.guard.epoch)
+        epoch = self.guard.epoch(wanted.place.key)
+        return decode(payload, model=wanted.model, owner=owner, epoch=epoch)
 
     def _useless(self, wanted: Wanted[Any], payload: bytes, owner: str) -> bytes:
         """Count a value that is no entry for this reader; its beginning, if it may be removed."""
-        why = fault(payload, model=wanted.model, owner=owner, epoch=self.guard.epoch)
+        epoch = self.guard.epoch(wanted.place.key)
+        why = fault(payload, model=wanted.model, owner=owner, epoch=epoch)
         if why == "foreign" and not is_for(payload, wanted.owner):
             return b""
         if why == "corrupt":

@@ -16,6 +16,7 @@ class Touched:
     def __init__(self) -> None:
         self._places: dict[CacheGuard, dict[str, float]] = {}
         self._change = f"{random.getrandbits(64):x}"
+        self._told: dict[CacheGuard, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self._places)
@@ -29,7 +30,7 @@ class Touched:
     async def announce(self) -> None:
         """Tell the caches, right before the commit."""
         for guard, places in self._places.items():
-            await guard.begin(places, change=self._change)
+            self._told[guard] = await guard.begin(places, change=self._change)
 
     @asynccontextmanager
     async def invalidated(self) -> AsyncIterator[None]:
@@ -38,7 +39,8 @@ class Touched:
             yield
         finally:
             for guard, places in self._places.items():
-                await guard.invalidate(places, ttl=max(places.values()), change=self._change)
+                told = self._told.get(guard, "")
+                await guard.invalidate(places, ttl=max(places.values()), change=told)
 
 
 class Changing:
@@ -58,7 +60,7 @@ class Changing:
             self._touched.add(self._guard, self._places)
         elif self._places:
             try:
-                await self._guard.begin(self._keys, change=self._change)
+                self._change = await self._guard.begin(self._keys, change=self._change)
             except BaseException:
                 await self._end()
                 raise

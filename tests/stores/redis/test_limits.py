@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,16 +18,14 @@ import pytest_asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from redis.crc import key_slot
 
 from neo_polystore.errors import PolystoreError, UsageError
-from neo_polystore.ports.limits import ALGORITHMS, Algorithm, Check, Limit
+from neo_polystore.ports.limits import ALGORITHMS, Algorithm, Limit
 from neo_polystore.stores.redis.client import Script
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.limits import RedisLimits
 from neo_polystore.stores.redis.limits_scripts import CHECK, CLOCK, JUDGE
 from neo_polystore.stores.redis.store import RedisStore
-from tests.redis_server import RedisServer
 from tests.stores.redis.limit_models import MODELS, SECOND, TIMED, judged, numbers, worst_window
 
 START = 1_800_000_000 * SECOND
@@ -424,53 +422,6 @@ async def test_its_numbers_are_checked(
     options: dict[str, Any] = {"increment": 1, "max_value": 5, "ttl": 60, option: value}
     with pytest.raises(UsageError, match=option):
         await limits.increment(name, "/e", **options)
-
-
-# --- Redis Cluster --------------------------------------------------------------------------
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def cluster(
-    tmp_path_factory: pytest.TempPathFactory, unused_tcp_port_factory: Any
-) -> AsyncIterator[int]:
-    """The port of a server in cluster mode that holds every slot, and refuses mixed ones."""
-    port = unused_tcp_port_factory()
-    while port > 55_000:  # its bus listens 10,000 above
-        port = unused_tcp_port_factory()
-    folder = tmp_path_factory.mktemp("cluster")
-    async with RedisServer(folder, port, "--cluster-enabled", "yes") as server:
-        client: Any = Redis(port=server.port)
-        await client.execute_command("CLUSTER", "ADDSLOTS", *range(16384))
-        async with asyncio.timeout(20):
-            while b"cluster_state:ok" not in await client.execute_command("CLUSTER", "INFO"):
-                await asyncio.sleep(0.02)
-        await client.aclose()
-        yield port
-
-
-def several(algorithms: Sequence[Algorithm] = ALGORITHMS) -> list[Check]:
-    return [Check("e", Limit(5, 60, algorithm)) for algorithm in algorithms]
-
-
-async def test_in_a_cluster_all_limits_of_a_client_share_a_slot(cluster: int) -> None:
-    store = RedisStore(RedisConfig(port=cluster, cluster=True))
-    await store.connect()
-    limits = store.port("limits")
-    decisions = await limits.check_all("alice {x}", several())
-    assert [decision.remaining for decision in decisions] == [4] * 4
-    names = [f"client-{number}" for number in range(60)]
-    assert len({key_slot(name.encode()) for name in names}) > 50
-    answers = await asyncio.gather(*(limits.check_all(name, several()) for name in names))
-    assert {decision.remaining for answer in answers for decision in answer} == {4}
-    await store.close()
-
-
-async def test_a_cluster_that_was_not_configured_is_refused_with_the_reason(cluster: int) -> None:
-    store = RedisStore(RedisConfig(port=cluster))
-    await store.connect()
-    with pytest.raises(PolystoreError, match=r"(?i)slot"):
-        await store.port("limits").check_all("alice", several())
-    await store.close()
 
 
 def test_the_timed_script_differs_from_the_products_in_its_clock_only() -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 from uuid import UUID
-
-from redis.crc import key_slot
 
 from neo_polystore.coalesce import Coalescer
 from neo_polystore.ports.cache import Cache, Listener, Look, Place
@@ -22,16 +20,18 @@ from neo_polystore.stores.redis.cache_batches import (
     Fill,
     Wish,
     earliest,
+    filled_of,
     held_of,
     looks_of,
     told_of_changes,
+    told_of_fills,
     told_of_looks,
 )
 from neo_polystore.stores.redis.cache_scripts import CHANGE, FILL, LEASE, LOOK
 from neo_polystore.stores.redis.client import RedisClient
 from neo_polystore.stores.redis.keys import family_of
 from neo_polystore.stores.redis.tracking import RedisTracking
-from neo_polystore.stores.redis.wire import Wire
+from neo_polystore.stores.redis.wire import Told, Wire, slot_of
 
 _KEYS: Final = 64
 """Keys read by one script."""
@@ -67,7 +67,6 @@ class RedisCache:
             gather=True,
             max_weight=_KEYS,
             weigh=lambda wish: len(wish.keys),
-            group=lambda wish: self._slot(wish.keys[0]),
             max_waiting=_WAITING,
             patience=0.0,
         )
@@ -78,7 +77,6 @@ class RedisCache:
             max_weight=_BYTES,
             max_waiting=32 * _BYTES,
             weigh=lambda fill: _BYTES // _KEYS + len(fill.value),
-            group=lambda fill: self._slot(fill.key),
         )
         self._changes: Coalescer[Change, bool] = Coalescer(
             self._send_changes,
@@ -86,15 +84,13 @@ class RedisCache:
             gather=True,
             max_weight=_CHANGED,
             weigh=lambda change: len(change.keys),
-            group=lambda change: change.slot,
             max_waiting=_WAITING,
             patience=0.0,
         )
 
-    @property
-    def epoch(self) -> str:
-        """The server's run id, as of the newest connection."""
-        return self._client.run_id
+    def epoch(self, key: str) -> str:
+        """The run id of the server that has the key, as of the newest connection to it."""
+        return self._client.epoch(self._stored(key))
 
     def place(self, data_type: str, key: str, *, tenant: UUID | None = None) -> Place:
         """Key and TTL of a record; see `keys.Keys.of_record`."""
@@ -146,7 +142,7 @@ class RedisCache:
             rest = (0, 0, instead_of) if instead_of else PLAIN
             return await self._looks.call(Wish((stored,), rest, deadline))
         keys = tuple(map(self._stored, tags))
-        if self._client.clustered and len(set(map(self._slot, (stored, *keys)))) > 1:
+        if self._client.config.cluster and len(set(map(slot_of, (stored, *keys)))) > 1:
             rest = (ONLY_VERSION, age, b"")
             asked = [self._looks.call(Wish((tag,), rest, deadline)) for tag in keys]
             versions = tuple([found.versions[0] for found in await asyncio.gather(*asked)])
@@ -190,55 +186,45 @@ class RedisCache:
     async def _change(
         self, keys: Sequence[str], change: str, milliseconds: int, deadline: float | None
     ) -> bool:
-        held = False
-        for part, slot in self._parts(keys):
-            told = Change(part, change, milliseconds, slot, deadline)
-            held = await self._changes.call(told) or held
-        return held
+        parts = [Change(part, change, milliseconds, deadline) for part in self._parts(keys) if part]
+        if len(parts) == 1:
+            return await self._changes.call(parts[0])
+        held = await asyncio.gather(*map(self._changes.call, parts))
+        return any(held)
 
-    async def _send_looks(self, wishes: list[Wish]) -> list[Look]:
-        keys, arguments = told_of_looks(wishes)
-        token = f"{self._client.run_id[:8]:-<8}{random.getrandbits(64):x}-"
-        return looks_of(
-            await self._wire.script(
-                "cache.look", LOOK, keys, token, *self._times, *arguments,
-                deadline=earliest(wishes),
-            )
+    async def _send_looks(self, wishes: list[Wish]) -> Sequence[Look | BaseException]:
+        chosen = random.getrandbits(64)
+
+        def tell(part: list[Wish]) -> Told:
+            token = f"{self._client.epoch(part[0].keys[0])[:8]:-<8}{chosen:x}-"
+            return told_of_looks(part, token, *self._times)
+
+        return await self._wire.gathered(
+            "cache.look", LOOK, wishes, key=lambda wish: wish.keys[0],
+            tell=tell, read=looks_of, deadline=earliest(wishes),
         )  # fmt: skip
 
-    async def _send_fills(self, fills: list[Fill]) -> list[bool]:
-        keys = [fill.key for fill in fills]
-        arguments = [part for fill in fills for part in fill[1:-1]]
-        answers = await self._wire.script(
-            "cache.fill", FILL, keys, *arguments, deadline=earliest(fills)
-        )
-        return list(map(bool, answers))
+    async def _send_fills(self, fills: list[Fill]) -> Sequence[bool | BaseException]:
+        return await self._wire.gathered(
+            "cache.fill", FILL, fills, key=lambda fill: fill.key,
+            tell=told_of_fills, read=filled_of, deadline=earliest(fills),
+        )  # fmt: skip
 
-    async def _send_changes(self, changes: list[Change]) -> list[bool]:
-        keys, arguments = told_of_changes(changes)
-        answers = await self._wire.script(
-            "cache.change", CHANGE, keys, *arguments, deadline=earliest(changes)
-        )
-        return held_of(changes, keys, answers)
+    async def _send_changes(self, changes: list[Change]) -> Sequence[bool | BaseException]:
+        return await self._wire.gathered(
+            "cache.change", CHANGE, changes, key=lambda change: change.keys[0],
+            tell=told_of_changes, read=held_of, deadline=earliest(changes),
+        )  # fmt: skip
 
-    def _parts(self, keys: Sequence[str]) -> list[tuple[list[str], Hashable]]:
+    def _parts(self, keys: Sequence[str]) -> Iterable[list[str]]:
         """The keys as the server knows them, in parts of one slot each where it is a cluster."""
-        if not self._client.clustered and len(keys) <= _CHANGED:
-            return [(list(map(self._stored, keys)), None)] if keys else []
-        slots: dict[Hashable, list[str]] = {}
-        for key in keys:
-            stored = self._stored(key)
-            slots.setdefault(self._slot(stored), []).append(stored)
-        return [
-            (part[start : start + _CHANGED], slot)
-            for slot, part in slots.items()
-            for start in range(0, len(part), _CHANGED)
-        ]
-
-    def _slot(self, stored: str) -> Hashable:
-        if not self._client.clustered:
-            return None
-        return key_slot(stored.encode(errors="surrogatepass"))
+        stored = list(map(self._stored, keys))
+        if not self._client.config.cluster:
+            return [stored[at : at + _CHANGED] for at in range(0, len(stored), _CHANGED)]
+        slots: dict[int, list[str]] = {}
+        for key in stored:
+            slots.setdefault(slot_of(key), []).append(key)
+        return slots.values()
 
     def _new_place(self, data_type: str, key: str, tenant: UUID | None) -> Place:
         return Place(*self._client.keys.of_record(data_type, key, tenant))

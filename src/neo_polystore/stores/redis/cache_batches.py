@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from neo_polystore.ports.cache import Look
+from neo_polystore.stores.redis.wire import Told
 
 TAG_SECONDS = 86_400
 
@@ -38,23 +39,32 @@ class Change(NamedTuple):
     keys: list[str]
     change: str
     milliseconds: int
-    slot: Hashable
     deadline: float | None
 
 
-def told_of_looks(wishes: Sequence[Wish]) -> tuple[list[str], list[Any]]:
-    """Keys and arguments of `LOOK`, without its first four."""
+def told_of_looks(wishes: Sequence[Wish], *common: int | str) -> Told:
+    """What `LOOK` is told; `common` are its first four arguments."""
     if all(wish.rest is PLAIN for wish in wishes):
-        return [wish.keys[0] for wish in wishes], []
+        return Told([wish.keys[0] for wish in wishes], common)
     keys: list[str] = []
-    arguments: list[Any] = []
+    arguments: list[Any] = [*common]
     for wish in wishes:
         keys += wish.keys
         arguments += wish.rest
-    return keys, arguments
+    return Told(keys, arguments)
 
 
-def looks_of(answers: Sequence[Any]) -> list[Look]:
+def told_of_fills(fills: Sequence[Fill]) -> Told:
+    """What `FILL` is told."""
+    return Told([fill.key for fill in fills], [part for fill in fills for part in fill[1:-1]])
+
+
+def filled_of(fills: Sequence[Fill], answers: Sequence[int]) -> list[bool]:
+    """Which of them were accepted."""
+    return list(map(bool, answers))
+
+
+def looks_of(wishes: Sequence[Wish], answers: Sequence[Any]) -> list[Look]:
     """What each reader has found."""
     return [Look(answer) if type(answer) is bytes else _look(answer) for answer in answers]
 
@@ -64,18 +74,23 @@ def _look(answer: Sequence[Any]) -> Look:
     return Look(value, lease.decode(), bool(wait), tuple([found.decode() for found in versions]))
 
 
-def told_of_changes(changes: Sequence[Change]) -> tuple[list[str], list[Any]]:
-    """Keys and arguments of `CHANGE`; what many tell of the same tag is told once."""
-    told = dict.fromkeys(
+def told_of_changes(changes: Sequence[Change]) -> Told:
+    """What `CHANGE` is told; what many tell of the same tag is told once."""
+    told = _once(changes)
+    arguments: list[Any] = [part for _, *rest in told for part in rest]
+    return Told([key for key, *_ in told], arguments)
+
+
+def held_of(changes: Sequence[Change], answers: Sequence[int]) -> list[bool]:
+    """For each change, whether there was anything under one of its keys."""
+    held = {key for (key, *_), answer in zip(_once(changes), answers, strict=True) if answer}
+    return [not held.isdisjoint(change.keys) for change in changes]
+
+
+def _once(changes: Sequence[Change]) -> dict[tuple[str, str, int], None]:
+    return dict.fromkeys(
         (key, change.change, change.milliseconds) for change in changes for key in change.keys
     )
-    return [key for key, *_ in told], [part for _, *rest in told for part in rest]
-
-
-def held_of(changes: Sequence[Change], keys: Sequence[str], answers: Sequence[int]) -> list[bool]:
-    """For each change, whether there was anything under one of its keys."""
-    held = {key for key, answer in zip(keys, answers, strict=True) if answer}
-    return [not held.isdisjoint(change.keys) for change in changes]
 
 
 def earliest(calls: Sequence[Wish | Fill | Change]) -> float | None:

@@ -1,20 +1,24 @@
-"""The connection pool, and Lua scripts that run by their hash wherever the server knows it."""
+"""Connections to a server or a cluster, and Lua scripts that run by their hash."""
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.asyncio import BlockingConnectionPool, Redis, SSLConnection
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.cluster import get_node_name
 from redis.exceptions import ConnectionError as DriverConnectionError
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, SlotNotCoveredError
 
 from neo_polystore.activity import Recorder
 from neo_polystore.errors import ConfigError, UnavailableError
+from neo_polystore.stores.redis import cluster
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.errors import STORE, translated
 from neo_polystore.stores.redis.keys import Keys
@@ -31,23 +35,34 @@ class Script:
 
 
 class RedisClient:
-    """One pool over one server, shared by the ports."""
+    """One pool over one server, or one for each server of a cluster, shared by the ports."""
 
     def __init__(self, config: RedisConfig):
         self.config = config
         self.keys = Keys(namespace=config.namespace, ttls=config.ttls, cluster=config.cluster)
         self.recorder = Recorder()
         self.run_id = ""
-        self.clustered = False
-        self._driver: Redis | None = None
+        self._run_ids: dict[str, str] = {}
+        self._of_a_cluster = False
+        self._free = asyncio.Semaphore(config.max_connections)
+        self._driver: Redis | RedisCluster | None = None
 
     async def connect(self) -> None:
-        """Open the pool and a first connection; raises UnavailableError. Harmless when open."""
-        if self._driver is None:
+        """Open a first connection; raises UnavailableError, and ConfigError where a cluster is not
+        configured as one. Harmless when open."""
+        if self._driver is not None:
+            return
+        with self.recorder.statement("connect"), translated("connect"):
+            if self.config.cluster:
+                self._driver = await cluster.connected(self.config, greet=self._greet)
+                return
             driver = Redis.from_pool(_pool(self.config, greet=self._greet))
             try:
-                with self.recorder.statement("connect"), translated("connect"):
-                    await _execute(driver, "PING")
+                await _execute(driver, "PING")
+                if self._of_a_cluster:
+                    raise ConfigError(
+                        "the server is one of a Redis Cluster: set REDIS_CLUSTER", store=STORE
+                    )
             except BaseException:
                 await driver.aclose()
                 raise
@@ -60,16 +75,32 @@ class RedisClient:
             await driver.aclose()
 
     @property
-    def driver(self) -> Redis:
+    def driver(self) -> Any:
         """The driver's client; UnavailableError before `connect` and after `close`."""
         if self._driver is None:
             raise UnavailableError("not connected", store=STORE)
         return self._driver
 
-    async def run(self, operation: str, *command: Any) -> Any:
-        """One command, its errors translated."""
+    @property
+    def servers(self) -> list[Any]:
+        """What `run` takes for each server that holds keys; None stands for the only one."""
+        return list(self.driver.get_primaries()) if self.config.cluster else [None]
+
+    def epoch(self, stored: str) -> str:
+        """The run id of the server that has this key, as of the newest connection to it."""
+        if not self.config.cluster or self._driver is None:
+            return self.run_id
+        try:
+            node = self.driver.get_node_from_key(stored)
+        except SlotNotCoveredError:
+            return ""
+        return "" if node is None else self._run_ids.get(node.name, "")
+
+    async def run(self, operation: str, *command: Any, server: Any = None) -> Any:
+        """One command, its errors translated; in a cluster where its key is, or on `server`."""
         with self.recorder.statement(operation), translated(operation):
-            return await _execute(self.driver, *command)
+            async with self.turn():
+                return await _execute(self.driver if server is None else server, *command)
 
     async def script(self, operation: str, script: Script, key: str, *arguments: Any) -> Any:
         """Run a script on one key: by hash, and with its text where the server forgot it.
@@ -77,10 +108,24 @@ class RedisClient:
         One key only, so that it runs wherever a cluster keeps that key.
         """
         with self.recorder.statement(operation), translated(operation):
-            try:
-                return await _execute(self.driver, "EVALSHA", script.sha, 1, key, *arguments)
-            except NoScriptError:
-                return await _execute(self.driver, "EVAL", script.text, 1, key, *arguments)
+            async with self.turn():
+                try:
+                    return await _execute(self.driver, "EVALSHA", script.sha, 1, key, *arguments)
+                except NoScriptError:
+                    return await _execute(self.driver, "EVAL", script.text, 1, key, *arguments)
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a connection, as the pool of one server does; a cluster's would fail at once."""
+        if not self.config.cluster:
+            yield
+            return
+        async with asyncio.timeout(self.config.command_timeout):
+            await self._free.acquire()
+        try:
+            yield
+        finally:
+            self._free.release()
 
     async def _greet(self, connection: Any) -> None:
         """Ask every new connection which server it has reached, and whether that is a new one.
@@ -93,12 +138,13 @@ class RedisClient:
         text = answer.decode() if isinstance(answer, bytes) else str(answer)
         if found := _RUN_ID.search(text):
             self.run_id = found[1]
-        self.clustered = "redis_mode:cluster" in text
+            if self.config.cluster:
+                self._run_ids[get_node_name(connection.host, connection.port)] = found[1]
+        self._of_a_cluster = "redis_mode:cluster" in text
 
 
-async def _execute(driver: Redis, *command: Any) -> Any:
-    untyped: Any = driver
-    return await untyped.execute_command(*command)
+async def _execute(driver: Any, *command: Any) -> Any:
+    return await driver.execute_command(*command)
 
 
 def _pool(

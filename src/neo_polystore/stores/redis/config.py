@@ -11,7 +11,7 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class RedisConfig(BaseModel):
-    """A Redis (6.2 or later) or Valkey server.
+    """A Redis (6.2 or later) or Valkey server, or a cluster of them.
 
     `url` (redis://, rediss:// or unix://) goes to the driver's own parser and then stands for
     host, port, user, password, db and ssl. `namespace` is put before every key.
@@ -24,9 +24,9 @@ class RedisConfig(BaseModel):
     to `ttl_jitter` of it, so that keys written together do not expire together. `ttls` changes
     the TTL (in seconds) of key families by their name in `keys.FAMILIES`.
 
-    `cluster` writes the client's name in the keys of rate limits in braces, as in
-    `rate_limit:{alice}:/x`, so that all limits of a client are in one slot, and gathers only
-    checks of one slot.
+    `cluster`: the server is one of a Redis Cluster, through which all the others are found. It
+    writes the client's name in the keys of rate limits in braces, as in `rate_limit:{alice}:/x`,
+    so that all limits of a client are in one slot. `max_connections` then holds for each server.
     """
 
     model_config = ConfigDict(frozen=True)

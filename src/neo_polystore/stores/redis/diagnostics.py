@@ -7,11 +7,11 @@ server is not held up; then the figures are a sample and say so.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from neo_polystore.stores.redis.clearing import clear_keys
+from neo_polystore.stores.redis.clearing import clear_keys, pages
 from neo_polystore.stores.redis.client import RedisClient
 from neo_polystore.stores.redis.keys import FAMILIES
 
@@ -27,6 +27,7 @@ class FamilySample:
     """A family, and what was found of it. Bytes and seconds are means over `sampled` keys."""
 
     family: str
+    holds: str
     pattern: str
     ttl: float
     keys: int = 0
@@ -45,9 +46,25 @@ class Sample:
     complete: bool
 
 
-async def status(client: RedisClient) -> tuple[dict[str, Any], list[str]]:
-    """Figures by name, and warnings."""
-    info = await client.run("status", "INFO")
+async def status(client: RedisClient) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Figures of each server by name, and warnings."""
+    figures = {name_of(client, server): await _figures(client, server) for server in client.servers}
+    several = len(figures) > 1
+    return figures, [
+        f"{name}: {warning}" if several else warning
+        for name, found in figures.items()
+        for warning in warnings_of(found)
+    ]
+
+
+def name_of(client: RedisClient, server: Any) -> str:
+    """Host and port of a server."""
+    config = client.config
+    return f"{config.host}:{config.port}" if server is None else str(server.name)
+
+
+async def _figures(client: RedisClient, server: Any) -> dict[str, Any]:
+    info = await client.run("status", "INFO", server=server)
     wanted = (
         "redis_version", "role", "uptime_in_seconds", "connected_clients", "used_memory",
         "used_memory_peak", "maxmemory", "maxmemory_policy", "mem_fragmentation_ratio",
@@ -55,8 +72,8 @@ async def status(client: RedisClient) -> tuple[dict[str, Any], list[str]]:
         "tracking_clients",
     )  # fmt: skip
     figures: dict[str, Any] = {name: info[name] for name in wanted if name in info}
-    figures["keys"] = await client.run("status", "DBSIZE")
-    return figures, warnings_of(figures)
+    figures["keys"] = await client.run("status", "DBSIZE", server=server)
+    return figures
 
 
 def warnings_of(figures: dict[str, Any]) -> list[str]:
@@ -78,31 +95,40 @@ def warnings_of(figures: dict[str, Any]) -> list[str]:
 
 async def families(client: RedisClient, *, budget: int) -> Sample:
     """The families' keys, sampled with at most `budget` commands."""
+    known = {name: client.keys.family(name) for name in FAMILIES}
     found = {
-        name: FamilySample(name, client.keys.family(name).pattern, client.keys.family(name).ttl)
-        for name in FAMILIES
+        name: FamilySample(name, family.holds, family.pattern, family.ttl)
+        for name, family in known.items()
     }
     shapes = {name: _shape(client.keys.pattern(name)) for name in FAMILIES}
-    total, seen, cursor, spent = await client.run("keys", "DBSIZE"), 0, "0", 1
-    while spent < budget:
-        following, keys = await client.run("keys", "SCAN", cursor, "COUNT", _PAGE)
-        spent += 1
-        seen += len(keys)
-        by_family: dict[str, list[bytes]] = {}
-        for key in keys:
-            for name, shape in shapes.items():
-                if shape.fullmatch(key):
-                    by_family.setdefault(name, []).append(key)
-                    break
-        for name, members in by_family.items():
-            found[name].keys += len(members)
-            looked_at = members[: min(_LOOKED_AT, max(0, (budget - spent) // 2))]
-            spent += 2 * len(looked_at)
-            await _look(client, found[name], looked_at)
-        cursor = following.decode() if isinstance(following, bytes) else str(following)
-        if cursor == "0":
-            break
-    return Sample(list(found.values()), seen, total, complete=cursor == "0")
+    servers = client.servers
+    total = sum([await client.run("keys", "DBSIZE", server=server) for server in servers])
+    seen, spent = 0, len(servers)
+    for server in servers:
+        async for keys, more in pages(client, server, "COUNT", _PAGE):
+            spent += 1
+            seen += len(keys)
+            for name, members in _sorted(keys, shapes).items():
+                found[name].keys += len(members)
+                looked_at = members[: min(_LOOKED_AT, max(0, (budget - spent) // 2))]
+                spent += 2 * len(looked_at)
+                await _look(client, server, found[name], looked_at)
+            if spent >= budget and (more or server is not servers[-1]):
+                return Sample(list(found.values()), seen, total, complete=False)
+    return Sample(list(found.values()), seen, total, complete=True)
+
+
+def _sorted(
+    keys: Sequence[bytes], shapes: Mapping[str, re.Pattern[bytes]]
+) -> dict[str, list[bytes]]:
+    """The keys by family; those of nobody's are left out."""
+    found: dict[str, list[bytes]] = {}
+    for key in keys:
+        for name, shape in shapes.items():
+            if shape.fullmatch(key):
+                found.setdefault(name, []).append(key)
+                break
+    return found
 
 
 async def flush(client: RedisClient, family: str, *, dry_run: bool) -> int:
@@ -110,10 +136,12 @@ async def flush(client: RedisClient, family: str, *, dry_run: bool) -> int:
     return await clear_keys(client, client.keys.pattern(family), dry_run=dry_run)
 
 
-async def _look(client: RedisClient, sample: FamilySample, keys: Sequence[bytes]) -> None:
+async def _look(
+    client: RedisClient, server: Any, sample: FamilySample, keys: Sequence[bytes]
+) -> None:
     for key in keys:
-        size = await client.run("keys", "MEMORY", "USAGE", key)
-        left = await client.run("keys", "PTTL", key)
+        size = await client.run("keys", "MEMORY USAGE", key, server=server)
+        left = await client.run("keys", "PTTL", key, server=server)
         if size is not None and left >= 0:
             sample.sampled += 1
             sample.mean_bytes += (size - sample.mean_bytes) / sample.sampled

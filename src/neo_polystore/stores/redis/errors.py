@@ -20,6 +20,8 @@ _UNAVAILABLE = (
     driver.ReadOnlyError,
     driver.TryAgainError,
     driver.ClusterDownError,
+    driver.ClusterError,
+    driver.RedisClusterException,
     OSError,
     TimeoutError,
 )
@@ -30,7 +32,7 @@ def translated(operation: str) -> Iterator[None]:
     """Turn driver and network exceptions into PolystoreErrors; let all others pass."""
     try:
         yield
-    except (driver.RedisError, OSError) as error:
+    except (driver.RedisError, driver.RedisClusterException, OSError) as error:
         raise translate(error, operation) from error
 
 

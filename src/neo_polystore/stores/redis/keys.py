@@ -24,10 +24,11 @@ _LONGEST = 512
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """Keys of one pattern. `ttl` is in seconds."""
+    """Keys of one pattern. `ttl` is in seconds; `holds` is told to administrators."""
 
     pattern: str
     ttl: float
+    holds: str
 
     def key(self, *parts: str) -> str:
         """The key with its placeholders filled in order."""
@@ -43,35 +44,35 @@ class Family:
 
 FAMILIES: Mapping[str, Family] = {
     # RDS-01 to RDS-06: patterns and TTLs as the specification lists them.
-    "session": Family("session:{session_id}", 3600),
-    "user": Family("user:{user_id}:profile", 300),
-    "rate_limit": Family("rate_limit:{client_id}:{endpoint}", 60),
-    "compute": Family("compute:{job_id}:result", 86400),
-    "price": Family("price:{symbol}", 10),
-    "config": Family("config:{service_name}", 600),
+    "session": Family("session:{session_id}", 3600, "a login, bound to its token's hash"),
+    "user": Family("user:{user_id}:profile", 300, "a user"),
+    "rate_limit": Family("rate_limit:{client_id}:{endpoint}", 60, "a fixed window's count"),
+    "compute": Family("compute:{job_id}:result", 86400, "the result of a computation"),
+    "price": Family("price:{symbol}", 10, "a price feed's last value"),
+    "config": Family("config:{service_name}", 600, "a service's configuration"),
     # RDS-07: TTLs by class of data; they hold where no pattern above says otherwise (D-14).
-    "user_data": Family("user_data:{key}", 600),
-    "asset_data": Family("asset_data:{key}", 300),
-    "trading": Family("trading:{key}", 60),
-    "price_data": Family("price_data:{key}", 30),
-    "analytics": Family("analytics:{key}", 1800),
-    # RDS-08: feed metadata that the oracle service reads through.
-    "oracle": Family("oracle:{feed}", 300),
+    "user_data": Family("user_data:{key}", 600, "the class User Data"),
+    "asset_data": Family("asset_data:{key}", 300, "the class Asset Data"),
+    "trading": Family("trading:{key}", 60, "the class Trading"),
+    "price_data": Family("price_data:{key}", 30, "the class Price"),
+    "analytics": Family("analytics:{key}", 1800, "the class Analytics"),
+    # RDS-08: what the oracle service reads through.
+    "oracle": Family("oracle:{feed}", 300, "what describes a price feed"),
     # RDS-16: one record each, or one query. A record's key is the pattern's last parts, which
     # are `{chain_id}:{hash}` and `{chain_id}:{address}` on chains.
-    "transaction": Family("tx:{network_id_and_hash}", 60),
-    "metrics": Family("metrics:{query_hash}", 60),
-    "document": Family("doc:{collection}:{id}", 300),
-    "network": Family("network:{chain_id}", 300),
-    "contract": Family("contract:{chain_id_and_address}", 300),
-    "wallet": Family("wallet:{tenant_id}:{chain_id_and_address}", 600),
+    "transaction": Family("tx:{network_id_and_hash}", 60, "a transaction"),
+    "metrics": Family("metrics:{query_hash}", 60, "a metric query's answer, or its version"),
+    "document": Family("doc:{collection}:{id}", 300, "a document"),
+    "network": Family("network:{chain_id}", 300, "a network"),
+    "contract": Family("contract:{chain_id_and_address}", 300, "a contract"),
+    "wallet": Family("wallet:{tenant_id}:{chain_id_and_address}", 600, "a wallet of a tenant"),
     # RDS-12, RDS-15: results of cached queries, and the groups that such results belong to.
-    "query": Family("query:{query_hash}", 300),
-    "tag": Family("tag:{tenant_id}:{name}", 86400),
+    "query": Family("query:{query_hash}", 300, "a cached query's result"),
+    "tag": Family("tag:{tenant_id}:{name}", 86400, "the version of a group of entries"),
     # RDS-03, by the other algorithms: a log, counters of parts of a window, a token bucket.
-    "rate_log": Family("rate_log:{client_id}:{endpoint}", 60),
-    "rate_counts": Family("rate_counts:{client_id}:{endpoint}", 60),
-    "rate_bucket": Family("rate_bucket:{client_id}:{endpoint}", 60),
+    "rate_log": Family("rate_log:{client_id}:{endpoint}", 60, "a sliding window's exact log"),
+    "rate_counts": Family("rate_counts:{client_id}:{endpoint}", 60, "a sliding window's counters"),
+    "rate_bucket": Family("rate_bucket:{client_id}:{endpoint}", 60, "a token bucket's level"),
 }
 """By name. The TTL of `rate_...` is the default window; each check brings its own."""
 

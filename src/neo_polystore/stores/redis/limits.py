@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 
-import orjson
-from redis.crc import key_slot
-
 from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.errors import UsageError
 from neo_polystore.ports.limits import (
@@ -23,7 +20,13 @@ from neo_polystore.ports.limits import (
     whole,
 )
 from neo_polystore.stores.redis.client import RedisClient
-from neo_polystore.stores.redis.limits_batch import Asked, checked, decisions_of, numbers_of
+from neo_polystore.stores.redis.limits_batch import (
+    Asked,
+    checked,
+    decisions_of,
+    numbers_of,
+    told_of,
+)
 from neo_polystore.stores.redis.limits_scripts import CHECK, INCREMENT
 from neo_polystore.stores.redis.wire import Wire
 
@@ -43,7 +46,7 @@ class RedisLimits:
     """`ports.limits.Limits` on Redis, one key per client, endpoint and algorithm.
 
     Checks that are made while another is under way are sent together; two such calls may overtake
-    each other. In a cluster only those of one slot are: see `RedisConfig.cluster`.
+    each other. In a cluster all limits of a client are in one slot: see `RedisConfig.cluster`.
     """
 
     def __init__(self, client: RedisClient):
@@ -55,9 +58,6 @@ class RedisLimits:
             max_weight=BATCH,
             gather=True,
             weigh=lambda asked: len(asked.keys),
-            group=(lambda asked: key_slot(asked.keys[0].encode()))
-            if client.config.cluster
-            else (lambda asked: None),
         )
         self._family = {name: client.keys.family(family) for name, family in _FAMILY.items()}
         # busy clients come again: keys of short names are kept, some hundred kilobytes at most
@@ -153,12 +153,11 @@ class RedisLimits:
             tuple(check.limit.capacity for check in checks),
         )
 
-    async def _judge(self, batch: list[Asked]) -> list[list[Decision] | BaseException]:
-        """One script call for the whole batch."""
-        keys = [key for asked in batch for key in asked.keys]
-        numbers = orjson.dumps([number for asked in batch for number in asked.numbers])
-        answer = await self._wire.script("limits.check", CHECK, keys, numbers)
-        return list(decisions_of(batch, answer))
+    async def _judge(self, batch: list[Asked]) -> Sequence[list[Decision] | BaseException]:
+        return await self._wire.gathered(
+            "limits.check", CHECK, batch,
+            key=lambda asked: asked.keys[0], tell=told_of, read=decisions_of,
+        )  # fmt: skip
 
 
 _: type[Limits] = RedisLimits

@@ -5,9 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import orjson
+
 from neo_polystore.errors import PolystoreError
 from neo_polystore.ports.limits import ALGORITHMS, Algorithm, Decision, Limit
 from neo_polystore.stores.redis.errors import STORE
+from neo_polystore.stores.redis.wire import Told
 
 _NUMBER = {algorithm: number for number, algorithm in enumerate(ALGORITHMS, 1)}
 _PER_LIMIT = 4
@@ -20,6 +23,12 @@ class Asked(NamedTuple):
     keys: tuple[str, ...]
     numbers: tuple[int, ...]
     capacities: tuple[int, ...]
+
+
+def told_of(batch: list[Asked]) -> Told:
+    """What the script is told of them."""
+    numbers = orjson.dumps([number for asked in batch for number in asked.numbers])
+    return Told([key for asked in batch for key in asked.keys], (numbers,))
 
 
 def decisions_of(batch: list[Asked], answer: list[Any]) -> list[list[Decision] | BaseException]:

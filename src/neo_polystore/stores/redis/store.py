@@ -26,11 +26,12 @@ from neo_polystore.stores.redis.limits import RedisLimits
 
 _NO_SCHEMA = "keys have no schema; scripts load themselves"
 _OLDEST = (6, 2)
-_FACTS = ("used_memory", "maxmemory", "evicted_keys", "connected_clients", "aof_enabled", "role")
+_SUMS = ("used_memory", "maxmemory", "evicted_keys", "connected_clients")
+_FACTS = (*_SUMS, "aof_enabled", "role")
 
 
 class RedisStore:
-    """One Redis or Valkey server."""
+    """One Redis or Valkey server, or a cluster of them."""
 
     name: ClassVar[str] = "redis"
     serves: ClassVar[frozenset[str]] = frozenset({"cache", "limits"})
@@ -44,12 +45,14 @@ class RedisStore:
     async def connect(self) -> None:
         """Open connections; ConfigError where the server is older than 6.2."""
         await self._client.connect()
-        info = await self._client.run("connect", "INFO", "server")
-        if _number(_version(info)) < _OLDEST:
-            await self.close()
-            raise ConfigError(
-                f"the server is version {_version(info)}: 6.2 or later is needed", store=self.name
-            )
+        for server in self._client.servers:
+            info = await self._client.run("connect", "INFO", "server", server=server)
+            if _number(_version(info)) < _OLDEST:
+                await self.close()
+                raise ConfigError(
+                    f"the server is version {_version(info)}: 6.2 or later is needed",
+                    store=self.name,
+                )
 
     async def close(self) -> None:
         """Close every connection."""
@@ -57,21 +60,25 @@ class RedisStore:
         await self._client.close()
 
     async def health(self) -> Health:
-        """Ask for INFO. A store that was never connected tries once more."""
+        """Ask every server for INFO. A store that was never connected tries once more."""
         started = time.perf_counter()
         try:
             await self.connect()
-            info = await self._client.run("health", "INFO")
+            servers = self._client.servers
+            infos = [await self._client.run("health", "INFO", server=each) for each in servers]
         except PolystoreError as error:
             return Health("unhealthy", detail=error.message)
         milliseconds = (time.perf_counter() - started) * 1000
-        facts = {name: info[name] for name in _FACTS if name in info}
+        facts = {name: infos[0][name] for name in _FACTS if name in infos[0]}
+        if len(infos) > 1:
+            facts = {"servers": len(infos), **facts}
+            facts |= {name: sum(info[name] for info in infos) for name in _SUMS}
         slow = milliseconds > 1000
         detail = f"answered after {milliseconds:.0f} ms" if slow else ""
-        if info.get("role") == "slave":
+        if any(info.get("role") == "slave" for info in infos):
             detail = "the server is a replica and takes no writes"
         status: HealthStatus = "degraded" if detail else "healthy"
-        return Health(status, _version(info), detail, milliseconds, facts)
+        return Health(status, _version(infos[0]), detail, milliseconds, facts)
 
     @property
     def backing(self) -> RedisBacking:

@@ -1,15 +1,17 @@
 """Tells what is kept in this process of every key that somebody changes: Redis's broadcast
 tracking (https://redis.io/docs/latest/develop/reference/client-side-caching/).
 
-One connection subscribes to the invalidations and redirects its own tracking to itself, which
-RESP2 servers from 6.0 on can do; were they two, one could be lost without the other. Whatever was
-changed before a PING was sent has been told when its answer is read, so the listener is right for
-a second from then on, and longer only by the next answer.
+One connection to each server subscribes to the invalidations and redirects its own tracking to
+itself, which RESP2 servers from 6.0 on can do; were they two, one could be lost without the other.
+Whatever was changed before a PING was sent has been told when its answer is read, so the listener
+is right for a second from then on, and longer only by the next answer. Where one connection is
+lost, or the cluster has another server, all is: then every connection is opened again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -37,10 +39,10 @@ class RedisTracking:
         self._client = client
         self._listeners: dict[str, list[Listener]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._asked: deque[float] = deque()
+        self._trusted: list[float] = []
 
     def follow(self, family: str, listener: Listener) -> None:
-        """Tell the listener of the family's keys from soon on, and again whenever the connection
+        """Tell the listener of the family's keys from soon on, and again whenever a connection
         was lost."""
         self._listeners.setdefault(self._client.keys.prefix(family), []).append(listener)
         if self._task is not None:
@@ -58,18 +60,40 @@ class RedisTracking:
     async def _run(self) -> None:
         failures = 0
         while True:
-            try:
-                connection = await self._opened()
-                failures = 0
-                await self._listen(connection)
-            except (RedisError, PolystoreError, OSError):
-                pass  # the pause, and then again
+            started = time.monotonic()
+            with suppress(RedisError, PolystoreError, OSError):  # the pause, and then again
+                await self._follow_all()
+            failures = 0 if time.monotonic() - started > TRUST else failures + 1
             await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
-            failures += 1
 
-    async def _opened(self) -> Any:
-        pool: Any = self._client.driver.connection_pool
-        connection = pool.connection_class(**{**pool.connection_kwargs, "protocol": 2})
+    async def _follow_all(self) -> None:
+        """Follow every server until one of them is lost."""
+        servers = self._client.servers
+        self._trusted = [-math.inf] * len(servers)
+        lines = [
+            asyncio.create_task(self._listen(place, server)) for place, server in enumerate(servers)
+        ]
+        lines.append(asyncio.create_task(self._until_others_serve(servers)))
+        try:
+            done, _ = await asyncio.wait(lines, return_when=asyncio.FIRST_COMPLETED)
+            for line in done:
+                line.result()
+        finally:
+            for listener in self._all():
+                listener.lost()
+            for line in lines:
+                line.cancel()
+            await asyncio.gather(*lines, return_exceptions=True)
+
+    async def _until_others_serve(self, servers: Sequence[Any]) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            if set(self._client.servers) != set(servers):
+                return
+
+    async def _opened(self, server: Any) -> Any:
+        home: Any = self._client.driver.connection_pool if server is None else server
+        connection = home.connection_class(**{**home.connection_kwargs, "protocol": 2})
         try:
             async with asyncio.timeout(self._client.config.connect_timeout):
                 await connection.connect()
@@ -88,32 +112,24 @@ class RedisTracking:
         connection.socket_timeout = None  # nothing may come for as long as nothing changes
         return connection
 
-    async def _listen(self, connection: Any) -> None:
-        self._asked.clear()
-        beating = asyncio.create_task(self._beat(connection))
+    async def _listen(self, place: int, server: Any) -> None:
+        """Pass on what one server tells."""
+        connection = await self._opened(server)
+        asked: deque[float] = deque()
+        beating = asyncio.create_task(_beat(connection, asked))
         try:
             while True:
                 kind, *rest = await connection.read_response()
                 if kind == b"message":
                     self._tell(rest[1])
                 elif kind == b"pong":
-                    until = self._asked.popleft() + TRUST
+                    self._trusted[place] = asked.popleft() + TRUST
+                    until = min(self._trusted)
                     for listener in self._all():
                         listener.alive(until)
         finally:
-            for listener in self._all():
-                listener.lost()
             beating.cancel()
             await connection.disconnect(nowait=True)
-
-    async def _beat(self, connection: Any) -> None:
-        """Ask again and again; a server that is silent for too long has lost us."""
-        while not self._asked or time.monotonic() - self._asked[0] < TRUST:
-            self._asked.append(time.monotonic())
-            with suppress(RedisError, OSError):  # whoever listens is told as well
-                await connection.send_command("PING", check_health=False)
-            await asyncio.sleep(BEAT)
-        await connection.disconnect(nowait=True)
 
     def _tell(self, keys: Sequence[bytes] | None) -> None:
         """Keys as the server knows them; none at all after FLUSHALL."""
@@ -132,3 +148,13 @@ class RedisTracking:
 
     def _all(self) -> list[Listener]:
         return [listener for listeners in self._listeners.values() for listener in listeners]
+
+
+async def _beat(connection: Any, asked: deque[float]) -> None:
+    """Ask again and again; a server that is silent for too long has lost us."""
+    while not asked or time.monotonic() - asked[0] < TRUST:
+        asked.append(time.monotonic())
+        with suppress(RedisError, OSError):  # whoever listens is told as well
+            await connection.send_command("PING", check_health=False)
+        await asyncio.sleep(BEAT)
+    await connection.disconnect(nowait=True)
