@@ -84,7 +84,13 @@ class QueryCache:
 
     async def invalidate(self, *tags: str) -> None:
         """End every result of these groups, in all processes, before this returns."""
-        places = [self._tag(name) for name in tags]
+        await self._end([self._tag(name) for name in tags])
+
+    async def forget(self, family: str, *parts: str) -> None:
+        """End the result under one key of a family, such as `price:NEO`, in all processes."""
+        await self._end([self._cache.in_family(family, *parts)])
+
+    async def _end(self, places: Sequence[Place]) -> None:
         longest = max((place.ttl for place in places), default=0.0)
         await self._reading.guard.invalidate((place.key for place in places), ttl=longest)
 
@@ -97,22 +103,19 @@ class QueryCache:
         *,
         ttl: float | None,
         tags: Sequence[str],
+        family: str | None = None,
     ) -> Any:
         """The result of `load`, or what it answered to the same arguments not long ago."""
         if not self._usable():
             return await load()
-        try:
-            identity = to_json([name, str(self._scope.tenant), self._scope.service, arguments])
-        except PydanticSerializationError as error:
-            raise UsageError(f"arguments of {name} make no key: {error}") from None
-        place = self._cache.in_family("query", hashlib.sha256(identity).hexdigest())
+        place = self._place(name, arguments, family)
 
         async def loaded() -> Result | None:
             return model.model_construct(result=await load())
 
         wanted = Wanted(
             place=Place(place.key, place.ttl if ttl is None else ttl),
-            owner=f"{self._scope.tenant or '-'}",
+            owner=self._owner(name, family),
             model=model,
             load=loaded,
             cacheable=lambda result: True,
@@ -121,6 +124,27 @@ class QueryCache:
         )
         found: Any = (await self._reading.get(wanted)).record
         return found.result
+
+    def _place(self, name: str, arguments: Any, family: str | None) -> Place:
+        if family is not None:
+            parts = [str(value) for _, value in arguments]
+            try:
+                return self._cache.in_family(family, *parts)
+            except ValueError as error:
+                raise UsageError(f"{name}: {error}") from None
+        try:
+            identity = to_json([name, str(self._scope.tenant), self._scope.service, arguments])
+        except PydanticSerializationError as error:
+            raise UsageError(f"arguments of {name} make no key: {error}") from None
+        return self._cache.in_family("query", hashlib.sha256(identity).hexdigest())
+
+    def _owner(self, name: str, family: str | None) -> str:
+        """For whom a result is. Keys of a family say nothing of who asks and by what function, so
+        two that share one find each other's results foreign, and read without the cache."""
+        tenant = str(self._scope.tenant or "-")
+        if family is None:
+            return tenant
+        return f"{tenant} {(self._scope.service or '').encode().hex()} {name.encode().hex()}"
 
     def _tag(self, name: str) -> Place:
         tenant = None if name in self._common else self._scope.tenant
@@ -136,7 +160,11 @@ class HasQueryCache(Protocol):
 
 
 def cached_query(
-    *, ttl: float | None = None, tags: Sequence[str] = (), name: str | None = None
+    *,
+    ttl: float | None = None,
+    tags: Sequence[str] = (),
+    name: str | None = None,
+    family: str | None = None,
 ) -> Callable[
     [Callable[Concatenate[S, P], Awaitable[T]]], Callable[Concatenate[S, P], Awaitable[T]]
 ]:
@@ -147,6 +175,10 @@ def cached_query(
     facade invalidates, or a name of your own (`QueryCache.invalidate`). Tenant, service and all
     arguments but the first are part of the key. `name` is too; it is the function's own without
     one, so that a function that moves or changes its meaning needs another.
+
+    `family` puts the results under the keys of a key family (see `store redis keys`) and its TTL:
+    with `price`, what is asked for the argument `NEO` is at `price:NEO`. The arguments but the
+    first are the key's parts. `QueryCache.forget` ends one of them.
 
     Without a cache behind the first argument, in a unit of work that has changed cached records,
     and in one above READ COMMITTED, the function is simply called.
@@ -176,6 +208,7 @@ def cached_query(
                 lambda: function(source, *args, **kwargs),
                 ttl=ttl,
                 tags=tags,
+                family=family,
             )
             return answer
 
