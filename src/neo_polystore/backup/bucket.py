@@ -16,6 +16,8 @@ from neo_polystore.stores.s3.errors import code_of, translated
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client as Driver
 
+_TAKEN = frozenset({"PreconditionFailed", "412", "ConditionalRequestConflict"})
+
 
 class BucketTarget:
     """Names below a prefix of one bucket.
@@ -64,6 +66,19 @@ class BucketTarget:
         with translated("backup.put"):
             self.driver.put_object(Bucket=self._bucket, Key=self._prefix + name, Body=data)
 
+    def put_new(self, name: str, data: bytes) -> bool:
+        """One request, which the service refuses where the name is taken (If-None-Match)."""
+        with translated("backup.put"):
+            try:
+                self.driver.put_object(
+                    Bucket=self._bucket, Key=self._prefix + name, Body=data, IfNoneMatch="*"
+                )
+            except ClientError as error:
+                if code_of(error) not in _TAKEN:
+                    raise
+                return False
+        return True
+
     def get(self, name: str, *, most: int) -> bytes:
         """One request; a body that ends early is an error of the driver's."""
         with translated("backup.get"):
@@ -86,6 +101,13 @@ class BucketTarget:
         """One request."""
         with translated("backup.delete"):
             self.driver.delete_object(Bucket=self._bucket, Key=self._prefix + name)
+
+    def below(self, folder: str) -> BucketTarget:
+        """A longer prefix of the bucket, over the same connections."""
+        bucket = self._bucket.removeprefix(self._config.bucket_prefix)
+        found = BucketTarget(self._config, bucket, self._prefix + folder)
+        found._driver = self.driver
+        return found
 
     def close(self) -> None:
         """Close the connections."""

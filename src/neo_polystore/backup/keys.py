@@ -6,13 +6,16 @@ import base64
 import binascii
 import hashlib
 import hmac
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from pydantic import SecretStr
 
 from neo_polystore.errors import ConfigError
+
+if TYPE_CHECKING:  # the archiver starts a process for each segment: it must be light
+    from pydantic import SecretStr
 
 SALT = 16
 
@@ -29,9 +32,14 @@ class BackupKey:
     @classmethod
     def of(cls, text: SecretStr | None) -> BackupKey | None:
         """The key of a setting, in hexadecimal or base64; None where there is none."""
-        if text is None or not text.get_secret_value().strip():
+        return cls.read(text.get_secret_value()) if text is not None else None
+
+    @classmethod
+    def read(cls, text: str) -> BackupKey | None:
+        """The same of plain text."""
+        value = text.strip()
+        if not value:
             return None
-        value = text.get_secret_value().strip()
         try:
             return cls(bytes.fromhex(value))
         except ValueError:

@@ -110,14 +110,14 @@ async def run_backup(
         id=run,
         started=started,
         finished=now(),
-        versions=_versions(),
+        versions=versions(),
         profile=routing.profile,
         scope={"schema": options.schema, "stores": ",".join(sorted(options.stores or ())) or None},
         part_bytes=options.part_bytes,
         key_id=key.id if key is not None else None,
         stores=tuple(saved),
     )
-    await asyncio.to_thread(_finish, target, manifest, key)
+    await asyncio.to_thread(finish, target, manifest, key)
     return manifest
 
 
@@ -263,7 +263,7 @@ def _existing(target: Target, run: str) -> dict[str, int]:
     return found
 
 
-def _finish(target: Target, manifest: Manifest, key: BackupKey | None) -> None:
+def finish(target: Target, manifest: Manifest, key: BackupKey | None) -> None:
     """Write the manifest, which makes it a backup; what no longer belongs to it goes before."""
     folder = manifest.folder
     wanted = {
@@ -283,5 +283,6 @@ def _finish(target: Target, manifest: Manifest, key: BackupKey | None) -> None:
     target.put(folder + files.NAME, files.dump(manifest, key))
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what writes a backup."""
     return {"neo-polystore": __version__, "zstandard": version("zstandard")}

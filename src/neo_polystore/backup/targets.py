@@ -41,6 +41,9 @@ class Target(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Store durably, replacing what has the name."""
 
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Store durably unless something has the name; whether it was stored."""
+
     def get(self, name: str, *, most: int) -> bytes:
         """All bytes; NotFoundError, and BackupError for more than `most` of them."""
 
@@ -49,6 +52,9 @@ class Target(Protocol):
 
     def delete(self, name: str) -> None:
         """Remove; harmless where there is nothing."""
+
+    def below(self, folder: str) -> Target:
+        """What lies in a folder, as a target of its own; not to be closed by itself."""
 
     def close(self) -> None:
         """Let go of connections."""
@@ -78,6 +84,23 @@ class DirectoryTarget:
 
     def put(self, name: str, data: bytes) -> None:
         """Atomic and durable."""
+        with self._written(name, data) as (aside, path):
+            aside.replace(path)
+
+    def put_new(self, name: str, data: bytes) -> bool:
+        """Atomic and durable; a name that was taken stays as it is."""
+        with self._written(name, data) as (aside, path):
+            try:
+                path.hardlink_to(aside)
+                is_new = True
+            except FileExistsError:
+                is_new = False
+            aside.unlink()
+        return is_new
+
+    @contextmanager
+    def _written(self, name: str, data: bytes) -> Iterator[tuple[Path, Path]]:
+        """The bytes, safe in a file aside, which the block gives its place in the folder."""
         path = self._path(name)
         aside = path.with_name(f"{_INCOMING}{uuid4().hex}")
         with _translated(name):
@@ -87,7 +110,7 @@ class DirectoryTarget:
                     file.write(data)
                     file.flush()
                     os.fsync(file.fileno())
-                aside.replace(path)
+                yield aside, path
             except BaseException:
                 aside.unlink(missing_ok=True)
                 raise
@@ -133,6 +156,10 @@ class DirectoryTarget:
                 if folder == self._root or not folder.is_dir() or any(folder.iterdir()):
                     break
                 folder.rmdir()
+
+    def below(self, folder: str) -> DirectoryTarget:
+        """A directory in this one."""
+        return DirectoryTarget(self._path(folder))
 
     def close(self) -> None:
         """Nothing is held."""

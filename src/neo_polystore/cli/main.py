@@ -12,6 +12,7 @@ from neo_polystore.cli import (
     audit,
     auth,
     backup,
+    base,
     db,
     demo,
     drill,
@@ -23,6 +24,7 @@ from neo_polystore.cli import (
     outbox,
     query,
     restore,
+    restore_to,
     retention,
     routes,
     scheduler,
@@ -30,6 +32,7 @@ from neo_polystore.cli import (
     serve,
     settings,
     store,
+    wal,
 )
 
 app = typer.Typer(
@@ -64,7 +67,12 @@ app.add_typer(sealed.app, name="sealed")
 app.add_typer(attest.app, name="attest")
 app.add_typer(auth.app, name="auth")
 app.add_typer(backup.app, name="backup")
+for _name, _command in base.COMMANDS.items():
+    backup.app.command(_name)(_command)
+restore.app.callback(invoke_without_command=True)(restore_to.to_moment)
+restore.app.command("adopt")(restore_to.adopt)
 app.add_typer(restore.app, name="restore")
+app.add_typer(wal.app, name="wal")
 
 
 def _version(wanted: bool) -> None:

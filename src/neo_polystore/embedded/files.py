@@ -38,6 +38,11 @@ class Layout:
         return self.root / "secrets.json"
 
     @property
+    def archiving(self) -> Path:
+        """Where PostgreSQL archives WAL to; it archives while this file is there."""
+        return self.root / "archiving.json"
+
+    @property
     def keeper_lock(self) -> Path:
         """Locked by the keeper for its whole life."""
         return self.run / "keeper.lock"

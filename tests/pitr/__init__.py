@@ -1,0 +1,1 @@
+"""Point-in-time recovery, on a PostgreSQL of its own."""
