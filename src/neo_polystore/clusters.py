@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -97,9 +97,12 @@ def embedded_home(settings: Settings) -> Path:
     return Layout(settings.neo_data_dir).home("postgres")
 
 
-def replace_embedded(settings: Settings, cluster: Path) -> Path | None:
+def replace_embedded(
+    settings: Settings, cluster: Path, *, claim: Callable[[], None] = lambda: None
+) -> Path | None:
     """Put a cluster in the place of the embedded one; where that was moved to, if there was one.
 
+    `claim` is called when nothing else stands in the way; what it raises leaves all as it was.
     ConflictError while anybody uses the embedded servers.
     """
     layout, home = Layout(settings.neo_data_dir), embedded_home(settings)
@@ -108,6 +111,9 @@ def replace_embedded(settings: Settings, cluster: Path) -> Path | None:
     try:
         if lock is None or is_held(layout.server_lock("postgres")):
             raise ConflictError(f"the platform of {layout.root} runs: stop it first")
+        if cluster.stat().st_dev != home.parent.stat().st_dev:
+            raise ConflictError(f"{cluster} is on another file system than {home}: move it first")
+        claim()
         return _swap(home, cluster)
     finally:
         if lock is not None:
@@ -124,8 +130,5 @@ def _swap(home: Path, cluster: Path) -> Path | None:
     except OSError as error:
         if aside is not None:
             aside.rename(home)
-        raise BackupError(
-            f"{cluster} cannot be moved to {home}: {error.strerror}. Move it to the same file"
-            " system first. Nothing was changed"
-        ) from error
+        raise BackupError(f"{cluster} cannot be moved to {home}: {error.strerror}") from error
     return aside

@@ -170,9 +170,6 @@ class Settings(BaseSettings):
         description="whether the embedded PostgreSQL archives WAL to NEO_BACKUP_TARGET; unset: as"
         " its data directory says",
     )
-    neo_base_cron: str | None = Field(
-        default=None, description="when the scheduler makes base backups, in UTC; none: never"
-    )
     neo_base_full_days: Annotated[int, Field(ge=0, le=365)] = Field(
         default=7, description="age of a full base backup after which the next one is full again"
     )

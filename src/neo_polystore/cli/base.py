@@ -21,11 +21,9 @@ from neo_polystore.cli.output import run as run_work
 from neo_polystore.clusters import administrator
 from neo_polystore.errors import UsageError
 from neo_polystore.pitr import prune as pruning
-from neo_polystore.pitr.archive import WalArchive
 from neo_polystore.pitr.basebackup import Wish, make_base
 from neo_polystore.pitr.bases import Base, Shelf, shelf_of
-from neo_polystore.pitr.check import Findings, check, contents_of, damaged
-from neo_polystore.pitr.names import SEGMENT_BYTES
+from neo_polystore.pitr.check import Findings, check_all
 from neo_polystore.pitr.points import Point, list_points, make_point
 from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.diagnostics import human_bytes
@@ -201,21 +199,8 @@ async def _points(place: str | None) -> list[Point]:
 
 
 async def _check(place: str | None, *, deep: bool) -> list[Findings]:
-    found = []
     async with opened_target(Settings.load(), place) as (target, key):
-        await asyncio.to_thread(target.check, writing=False)
-        shelf = await asyncio.to_thread(shelf_of, target, key)
-        ours = {base.positions.system for base in shelf.bases.values()}
-        for system in sorted({*await asyncio.to_thread(pruning.systems_of, target), *ours}):
-            bases = [b for b in shelf.bases.values() if b.positions.system == system]
-            archive = WalArchive(target, key, system)
-            size = bases[0].positions.segment_bytes if bases else SEGMENT_BYTES
-            contents = await asyncio.to_thread(contents_of, archive, size)
-            each = check(contents, bases, system)
-            if deep:
-                each.damaged = await damaged(archive, contents.names)
-            found.append(each)
-    return found
+        return await check_all(target, key, deep=deep)
 
 
 async def _prune(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +24,7 @@ from neo_polystore.errors import ConflictError, PolystoreError
 from neo_polystore.pitr.access import access_of
 from neo_polystore.pitr.archive import WalArchive, system_of
 from neo_polystore.pitr.plan import Goal, Plan, make_plan
-from neo_polystore.pitr.restore import Recovered, push_histories, shut_down
+from neo_polystore.pitr.restore import Recovered, claim_timeline, shut_down
 from neo_polystore.pitr.restore import restore as carry_out
 from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.diagnostics import human_bytes
@@ -145,8 +146,13 @@ async def _adopt(directory: Path, place: str | None) -> tuple[list[str], Path | 
     histories: list[str] = []
     if home.exists() and await asyncio.to_thread(system_of, home) != system:
         raise ConflictError(f"{directory} is of another cluster than {home}")
-    if place or settings.neo_backup_target:
-        async with opened_target(settings, place) as (target, key):
-            archive = WalArchive(target, key, system)
-            histories = await asyncio.to_thread(push_histories, archive, directory)
-    return histories, await asyncio.to_thread(replace_embedded, settings, directory)
+    if not (place or settings.neo_backup_target):
+        return histories, await asyncio.to_thread(replace_embedded, settings, directory)
+    async with opened_target(settings, place) as (target, key):
+        archive = WalArchive(target, key, system)
+
+        def claim() -> None:
+            histories.extend(claim_timeline(archive, directory))
+
+        work = partial(replace_embedded, settings, directory, claim=claim)
+        return histories, await asyncio.to_thread(work)

@@ -14,6 +14,7 @@ from neo_polystore.errors import UnsupportedError
 from neo_polystore.ops.backup_jobs import backup_jobs
 from neo_polystore.ops.job_rules import ruled
 from neo_polystore.ops.jobs import audit_jobs, metric_jobs, platform_jobs, retention_jobs
+from neo_polystore.ops.pitr_jobs import pitr_jobs
 from neo_polystore.ops.relay import Relay
 from neo_polystore.ops.scheduler import Job, Scheduler
 from neo_polystore.ops.sinks import record_sinks
@@ -84,7 +85,7 @@ def jobs_of(
     """What is to be done regularly for the stores that are open, when `settings` say so."""
     jobs = platform_jobs(store.upkeep)
     if settings is not None and settings.neo_backup_target:
-        jobs += backup_jobs(polystore.stores, polystore.routing, settings)
+        jobs += backup_jobs(polystore.stores, polystore.routing, settings) + pitr_jobs(settings)
     for upkeep in metric_upkeeps(polystore):
         jobs += metric_jobs(upkeep, store.holds)
     if polystore.has_audit:

@@ -21,6 +21,8 @@ JOBS: Final = frozenset(
         "backup",
         "backup-proof",
         "backup-prune",
+        "base-backup",
+        "base-prune",
         "dead-letters",
         "expired-data",
         "metric-retention",
@@ -30,6 +32,7 @@ JOBS: Final = frozenset(
         "scheduler-runs",
         "transaction-partitions",
         "vacuum",
+        "wal-check",
     }
 )
 """Every job that there may be; which of them there are depends on the stores and settings."""

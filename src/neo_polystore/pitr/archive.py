@@ -41,6 +41,11 @@ def system_of(data: Path) -> str:
     return str(struct.unpack("=Q", head)[0])
 
 
+def systems_of(target: Target) -> list[str]:
+    """Every cluster of which there is WAL. Blocks."""
+    return sorted({item.name.split("/")[1] for item in target.list(FOLDER)})
+
+
 class WalArchive:
     """WAL of the cluster with this system identifier. Blocks."""
 

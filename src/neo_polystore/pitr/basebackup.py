@@ -164,7 +164,7 @@ class _Work:
         """One base backup; what a failed one has stored is removed."""
         below = self.target.below(FOLDER)
         started = self.now()
-        run = run_id(started, secrets.token_hex(4))
+        run = run_id(started, f"{secrets.randbelow(16**3):03x}")
         self.progress.started(run, self.cluster.bytes if parent is None else 0)
         try:
             streams, positions = await self._streams(run, parent)
@@ -271,7 +271,7 @@ class _Work:
             finished=started,
             versions={**versions(), "postgres": str(positions.postgres)},
             profile="",
-            scope={"base": positions.kind},
+            scope={"stores": STORE},
             part_bytes=self.wish.part_bytes,
             key_id=self.key.id if self.key is not None else None,
             stores=(store,),

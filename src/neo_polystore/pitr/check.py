@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from neo_polystore.backup.keys import BackupKey
+from neo_polystore.backup.targets import Target
 from neo_polystore.errors import BackupError, PolystoreError
-from neo_polystore.pitr.archive import WalArchive
-from neo_polystore.pitr.bases import Base
+from neo_polystore.pitr.archive import WalArchive, systems_of
+from neo_polystore.pitr.bases import Base, shelf_of
 from neo_polystore.pitr.names import (
     SEGMENT_BYTES,
     Segment,
@@ -92,6 +94,31 @@ class Findings:
         """Whether nothing is missing or damaged."""
         return not (self.holes or self.damaged or self.problems)
 
+    @property
+    def trouble(self) -> str:
+        """The first thing that is wrong, for people."""
+        if self.holes:
+            return f"{self.holes[0].count} segments are missing from {self.holes[0].first} on"
+        return next(iter([*self.problems, *self.damaged.values()]), "")
+
+
+async def check_all(target: Target, key: BackupKey | None, *, deep: bool = False) -> list[Findings]:
+    """Check the archives of all clusters that have WAL or base backups here; `deep` reads them."""
+    await asyncio.to_thread(target.check, writing=False)
+    shelf = await asyncio.to_thread(shelf_of, target, key)
+    ours = {base.positions.system for base in shelf.bases.values()}
+    found = []
+    for system in sorted({*await asyncio.to_thread(systems_of, target), *ours}):
+        bases = [base for base in shelf.bases.values() if base.positions.system == system]
+        archive = WalArchive(target, key, system)
+        size = bases[0].positions.segment_bytes if bases else SEGMENT_BYTES
+        contents = await asyncio.to_thread(contents_of, archive, size)
+        each = check(contents, bases, system)
+        if deep:
+            each.damaged = await damaged(archive, contents.names)
+        found.append(each)
+    return found
+
 
 def contents_of(archive: WalArchive, segment_bytes: int = SEGMENT_BYTES) -> Contents:
     """List an archive and read its histories. Blocks."""
@@ -157,12 +184,7 @@ def on_way(base: Base, way: Sequence[Stretch]) -> bool:
     )
 
 
-async def damaged(
-    archive: WalArchive,
-    names: Iterable[str],
-    *,
-    advanced: Callable[[int], None] = lambda number: None,
-) -> dict[str, str]:
+async def damaged(archive: WalArchive, names: Iterable[str]) -> dict[str, str]:
     """Read and check every file; what is wrong with those that are not as they were."""
     found: dict[str, str] = {}
     for name in sorted(names):
@@ -170,7 +192,6 @@ async def damaged(
             await asyncio.to_thread(archive.fetch, name)
         except PolystoreError as error:
             found[name] = error.message
-        advanced(1)
     return found
 
 

@@ -12,7 +12,7 @@ from neo_polystore.backup.prune import Rules, Verdict
 from neo_polystore.backup.runs import Run
 from neo_polystore.backup.targets import DirectoryTarget, Target
 from neo_polystore.pitr.archive import FOLDER as WAL
-from neo_polystore.pitr.archive import WalArchive
+from neo_polystore.pitr.archive import WalArchive, systems_of
 from neo_polystore.pitr.bases import FOLDER, Base, Shelf
 from neo_polystore.pitr.names import segment_of
 
@@ -94,11 +94,6 @@ def remove(
     if isinstance(target, DirectoryTarget):
         for name in list(target.leftovers(WAL)):
             target.delete(name)
-
-
-def systems_of(target: Target) -> list[str]:
-    """Every cluster of which there is WAL. Blocks."""
-    return sorted({item.name.split("/")[1] for item in target.list(WAL)})
 
 
 def _system(shelf: Shelf, run: Run) -> str:

@@ -72,16 +72,20 @@ async def restore(
     return Recovered(into, plan.base.id, plan.base.positions.system, timeline, _reached(log))
 
 
-def push_histories(archive: WalArchive, cluster: Path) -> list[str]:
-    """Archive the histories of a recovered cluster's timelines, so that nobody else takes them.
+def claim_timeline(archive: WalArchive, cluster: Path) -> list[str]:
+    """Archive the histories of a recovered cluster's timelines; the names of the files.
 
-    Raises ConflictError where another cluster has the timeline already. Blocks.
+    ConflictError where its own timeline is in the archive already: another recovery went into
+    production on it, and WAL of the two cannot lie in one archive. Blocks.
     """
     if system_of(cluster) != archive.system:
         raise ConflictError(f"{cluster} is another cluster than {archive.system}")
     names = sorted(p.name for p in (cluster / "pg_wal").iterdir() if history_of(p.name))
     for name in names:
-        archive.push(cluster / "pg_wal" / name, name)
+        if not archive.push(cluster / "pg_wal" / name, name) and name == names[-1]:
+            raise ConflictError(
+                f"another recovery has taken timeline {history_of(name)}: restore once more"
+            )
     return names
 
 

@@ -144,3 +144,13 @@ def _put_health(page: Page, name: str, health: Health | None) -> None:
         page.add(f.STORE_DEGRADED, health.status == "degraded", name)
         if health.milliseconds is not None:
             page.add(f.STORE_PROBE, health.milliseconds / 1000, name)
+        if archiver := health.facts.get("archiver"):
+            _put_archiver(page, name, archiver)
+
+
+def _put_archiver(page: Page, name: str, facts: Mapping[str, Any]) -> None:
+    page.add(f.WAL_ARCHIVED, facts["archived"], name)
+    page.add(f.WAL_FAILURES, facts["failed"], name)
+    page.add(f.WAL_FAILING, facts["failing"], name)
+    page.add(f.WAL_AGE, facts["age_seconds"], name)
+    page.add(f.WAL_PENDING, facts["pending"], name)

@@ -297,6 +297,34 @@ RELAY_LAG = Family(
     "Age of the last message when its sink had acknowledged it.",
 )
 
+WAL_ARCHIVED = Family(
+    "neo_wal_archived_total",
+    "counter",
+    ("store",),
+    "WAL files that the server has archived, where it archives. Every process says the same.",
+)
+WAL_FAILURES = Family(
+    "neo_wal_archive_failures_total",
+    "counter",
+    ("store",),
+    "Times that its archive_command has failed.",
+)
+WAL_FAILING = Family(
+    "neo_wal_archive_failing", "gauge", ("store",), "1 where the last try has failed."
+)
+WAL_AGE = Family(
+    "neo_wal_archive_age_seconds",
+    "gauge",
+    ("store",),
+    "Time since the last WAL file was archived; it grows while nothing is written.",
+)
+WAL_PENDING = Family(
+    "neo_wal_archive_pending_segments",
+    "gauge",
+    ("store",),
+    "Full segments that are not archived yet: what is lost with the machine.",
+)
+
 BACKUP_NEWEST = Family(
     "neo_backup_newest_timestamp_seconds",
     "gauge",

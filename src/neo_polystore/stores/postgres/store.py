@@ -21,6 +21,7 @@ from neo_polystore.ports.retention import Ages
 from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.records.scope import SYSTEM, Scope
 from neo_polystore.stores.postgres.ages import TransactionAges
+from neo_polystore.stores.postgres.archiver import describe_archiver
 from neo_polystore.stores.postgres.attestations import PgAttestations
 from neo_polystore.stores.postgres.audit_chains import PgChains
 from neo_polystore.stores.postgres.background import Background
@@ -251,6 +252,7 @@ class PostgresStore(Versioned):
 
 
 async def _describe(connection: Connection, health: Health) -> Health:
+    health = await describe_archiver(connection, health)
     if await connection.fetchval(f"SELECT to_regclass('{DEFAULT_PARTITION}')") is None:
         health = with_facts(health, "no schema yet: run `neo-polystore db migrate`")
         return replace(health, status="degraded")
