@@ -67,7 +67,7 @@ async def _server_version(config: PgConfig) -> int:
     async with translated("postgres", "validate"):
         connection = await asyncpg.connect(**config.connect_arguments(as_owner=True))
         try:
-            version = connection.get_server_version().major
+            version: int = connection.get_server_version().major
         finally:
             await connection.close()
     if not OLDEST <= version <= DUMPED_BY:
@@ -80,7 +80,7 @@ async def _server_version(config: PgConfig) -> int:
 async def _program(config: PgConfig) -> Path:
     """A pg_dump that writes as the files are written, whichever the server's own is."""
     folder = str(config.programs) if config.programs else None
-    said = f"there is none in {folder or 'PATH'}"
+    said: str | None = f"there is none in {folder or 'PATH'}"
     for path in (folder, _wheel()):
         found = shutil.which("pg_dump", path=path)
         if found is not None and (said := await _version_of(found)) is None:

@@ -29,7 +29,7 @@ async def version(make_database: MakeDatabase) -> int:
     """The version of the server."""
     config = await make_database("version")
     connection = await asyncpg.connect(**config.connect_arguments())
-    found = connection.get_server_version().major
+    found: int = connection.get_server_version().major
     await connection.close()
     return found
 
