@@ -1,6 +1,6 @@
 """`cache`: reads from Redis and cold reads, 50 callers, and stale reads against two caches.
 
-`cached_read` compares facade reads, decoded and checked, with `redis.asyncio` GET call by call,
+`read` compares facade reads, decoded and checked, with `redis.asyncio` GET call by call,
 which decodes nothing; `local_read` those that the process's own memory answers. `write_...` is
 what the cache adds to a write. `miss` reads records that nobody has cached; its reference is the
 primary's read, by the same facade without its cache, and by an asyncpg pool. The peers get the
@@ -25,7 +25,7 @@ from benchmarks.runner import Report
 from neo_polystore import Polystore
 from neo_polystore.records.networks import Network
 from neo_polystore.records.transactions import Transaction
-from neo_polystore.wrappers.cached import NearSize, cached
+from neo_polystore.wrappers.cached.data_types import NearSize, cached
 
 CALLERS: Final = 50
 STORED: Final = 2_000

@@ -19,9 +19,15 @@ from neo_polystore.registry import engine_class
 from neo_polystore.retention.policy import load_policy
 from neo_polystore.routing import Route, RoutingTable, load_routing
 from neo_polystore.settings import Settings
-from neo_polystore.wrappers.cached import CachedRecords, Caching, NearSize, cached, queries
-from neo_polystore.wrappers.cached_later import publishing
-from neo_polystore.wrappers.cached_work import CachedRelational
+from neo_polystore.wrappers.cached.changes import publishing
+from neo_polystore.wrappers.cached.data_types import (
+    CachedRecords,
+    Caching,
+    NearSize,
+    cached,
+    queries,
+)
+from neo_polystore.wrappers.cached.work import CachedRelational
 from neo_polystore.wrappers.spooled import spooled
 
 Addresses = EmbeddedAddresses | ServerAddresses

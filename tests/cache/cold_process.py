@@ -13,7 +13,7 @@ from typing import Any
 from neo_polystore.records.networks import Network
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import cached
+from neo_polystore.wrappers.cached.data_types import cached
 
 LOAD_SECONDS = 0.1
 

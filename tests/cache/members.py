@@ -12,7 +12,7 @@ from neo_polystore.errors import UnavailableError
 from neo_polystore.ports.cache import Cache, Listener, Look
 from neo_polystore.records.networks import Network
 from neo_polystore.records.results import Written
-from neo_polystore.wrappers.cached import NearSize, cached
+from neo_polystore.wrappers.cached.data_types import NearSize, cached
 from tests.cache.stage import Stage
 
 

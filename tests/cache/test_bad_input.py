@@ -13,8 +13,8 @@ from neo_polystore.records.networks import Network
 from neo_polystore.records.results import Written
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import cached
-from neo_polystore.wrappers.cached_entry import Entry, encode
+from neo_polystore.wrappers.cached.data_types import cached
+from neo_polystore.wrappers.cached.entry import Entry, encode
 
 
 class Primary:

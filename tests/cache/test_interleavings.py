@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached_near import NearTier
+from neo_polystore.wrappers.cached.near import NearTier
 from tests.cache.interleaving import Run
 
 SIDE_BY_SIDE = 16

@@ -20,8 +20,8 @@ from neo_polystore.samples import samples
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
 from neo_polystore.stores.redis.tracking import TRUST
-from neo_polystore.wrappers.cached import NearSize, cached
-from neo_polystore.wrappers.cached_near import NearTier
+from neo_polystore.wrappers.cached.data_types import NearSize, cached
+from neo_polystore.wrappers.cached.near import NearTier
 from tests.cache.primary import SharedPrimary, network
 from tests.proxy import Proxy
 

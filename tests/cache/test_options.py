@@ -13,7 +13,7 @@ from neo_polystore.errors import ConfigError
 from neo_polystore.settings import Settings
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import cached
+from neo_polystore.wrappers.cached.data_types import cached
 from tests.cache.primary import SharedPrimary, network
 
 

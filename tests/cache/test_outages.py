@@ -20,8 +20,8 @@ from neo_polystore.records.results import Written
 from neo_polystore.stores.postgres.store import PostgresStore
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import cached
-from neo_polystore.wrappers.cached_later import publishing
+from neo_polystore.wrappers.cached.changes import publishing
+from neo_polystore.wrappers.cached.data_types import cached
 from tests.proxy import Proxy
 from tests.redis_server import RedisServer
 

@@ -13,8 +13,8 @@ from neo_polystore.records.results import Written
 from neo_polystore.records.transactions import Transaction
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import Caching, cached, queries
-from neo_polystore.wrappers.cached_query import QueryCache
+from neo_polystore.wrappers.cached.data_types import Caching, cached, queries
+from neo_polystore.wrappers.cached.query import QueryCache
 
 
 class Primary:

@@ -10,7 +10,7 @@ import sys
 
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import cached
+from neo_polystore.wrappers.cached.data_types import cached
 from tests.cache.primary import SharedPrimary, network
 
 

@@ -28,9 +28,9 @@ from neo_polystore.records.wallets import Wallet
 from neo_polystore.samples import samples
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import CachedRecords, cached
-from neo_polystore.wrappers.cached_entry import Entry, decode, encode
-from neo_polystore.wrappers.cached_guard import CacheGuard
+from neo_polystore.wrappers.cached.data_types import CachedRecords, cached
+from neo_polystore.wrappers.cached.entry import Entry, decode, encode
+from neo_polystore.wrappers.cached.guard import CacheGuard
 from tests.proxy import Proxy
 
 
@@ -93,7 +93,8 @@ class Primary:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def store(redis_config: RedisConfig) -> AsyncIterator[RedisStore]:
-    store = RedisStore(redis_config)
+    """With patience for a busy machine."""
+    store = RedisStore(redis_config.model_copy(update={"patience_seconds": 5.0}))
     await store.connect()
     yield store
     await store.close()

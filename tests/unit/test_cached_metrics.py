@@ -23,8 +23,8 @@ from neo_polystore.records.metrics import MetricPoint
 from neo_polystore.records.results import Written
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import cached
-from neo_polystore.wrappers.cached_metrics import CachedMetrics
+from neo_polystore.wrappers.cached.data_types import cached
+from neo_polystore.wrappers.cached.metrics import CachedMetrics
 from tests.proxy import Proxy
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -74,7 +74,8 @@ class Primary:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def store(redis_config: RedisConfig) -> AsyncIterator[RedisStore]:
-    store = RedisStore(redis_config)
+    """With patience for a busy machine."""
+    store = RedisStore(redis_config.model_copy(update={"patience_seconds": 5.0}))
     await store.connect()
     yield store
     await store.close()

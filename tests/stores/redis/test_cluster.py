@@ -23,8 +23,8 @@ from neo_polystore.records.networks import Network
 from neo_polystore.stores.redis import diagnostics
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
-from neo_polystore.wrappers.cached import Caching, NearSize, cached, queries
-from neo_polystore.wrappers.cached_query import QueryCache, cached_query
+from neo_polystore.wrappers.cached.data_types import Caching, NearSize, cached, queries
+from neo_polystore.wrappers.cached.query import QueryCache, cached_query
 from tests.cache.primary import SharedPrimary, network
 from tests.redis_cluster import redis_cluster
 

@@ -148,7 +148,7 @@ class Keys:
         """Key and TTL of a record; UnsupportedError where its data type is not cached.
 
         `user:{user_id}:profile` is prescribed to the letter and has no room for the tenant: a
-        user id belongs to one tenant only, and `wrappers.cached_entry` binds what is stored to it.
+        user id belongs to one tenant only, and `wrappers.cached.entry` binds what is stored to it.
         """
         family = self.family(family_of(data_type))
         match data_type:

@@ -1,13 +1,18 @@
-"""What is about to change of cached records: announced before, invalidated afterwards."""
+"""What is about to change of cached records: announced before, invalidated afterwards; or where the
+cache could not be told, through the outbox to whoever can tell it."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from typing import Final
 
-from neo_polystore.ports.cache import Place
-from neo_polystore.wrappers.cached_guard import CacheGuard
+from neo_polystore.ports.cache import INVALIDATION_TOPIC, Place
+from neo_polystore.ports.outbox import Draft, Outbox
+from neo_polystore.wrappers.cached.guard import CacheGuard, Later
+
+_PART: Final = 500
 
 
 class Touched:
@@ -72,3 +77,21 @@ class Changing:
     async def _end(self) -> None:
         longest = max(place.ttl for place in self._places)
         await self._guard.invalidate(self._keys, ttl=longest, change=self._change)
+
+
+def publishing(outbox: Outbox) -> Later:
+    """Publishes what is about to change, durably, before the change is made.
+
+    The relay announces it to the cache as soon as it reaches that; then the keys stay empty for
+    as long as a change may take, so that it does not matter whether it was committed before.
+    """
+
+    async def later(keys: list[str]) -> None:
+        await outbox.publish(
+            [
+                Draft(INVALIDATION_TOPIC, part[0], {"keys": part})
+                for part in (keys[at : at + _PART] for at in range(0, len(keys), _PART))
+            ]
+        )
+
+    return later

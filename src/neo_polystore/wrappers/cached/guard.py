@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 
 from neo_polystore.errors import PolystoreError
 from neo_polystore.ports.cache import Cache, Look
-from neo_polystore.wrappers.cached_counts import CacheCounts
-from neo_polystore.wrappers.cached_near import NearTier
+from neo_polystore.wrappers.cached.counts import CacheCounts
+from neo_polystore.wrappers.cached.near import NearTier
 
 BUDGET = 0.25
 """Seconds that one call to a cache may take, where nothing else is said."""

@@ -13,9 +13,9 @@ from pydantic import SecretStr
 from neo_polystore.ports.accounts import Accounts, ApiKeys, Roles, Sessions
 from neo_polystore.ports.cache import Place
 from neo_polystore.records.accounts import Session, Tenant, User, user_group
-from neo_polystore.wrappers.cached_records import CachedRecords
-from neo_polystore.wrappers.cached_sessions import CachedSessions
-from neo_polystore.wrappers.cached_wanted import Wanted
+from neo_polystore.wrappers.cached.records import CachedRecords
+from neo_polystore.wrappers.cached.sessions import CachedSessions
+from neo_polystore.wrappers.cached.wanted import Wanted
 
 
 class CachedAccounts(CachedRecords[User, Accounts]):

@@ -14,7 +14,7 @@ from typing import Final
 
 from neo_polystore.coalesce import Coalescer
 from neo_polystore.ports.cache import Place
-from neo_polystore.wrappers.cached_guard import CacheGuard
+from neo_polystore.wrappers.cached.guard import CacheGuard
 
 QUIET: Final = 1.0
 """Seconds for which a writer may take an unused tag for unused."""

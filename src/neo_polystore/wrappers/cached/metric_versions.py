@@ -13,7 +13,7 @@ from neo_polystore.coalesce import Coalescer
 from neo_polystore.ports.cache import Cache
 from neo_polystore.records.metric_query import EPOCH, LATENESS
 from neo_polystore.records.metrics import service_id
-from neo_polystore.wrappers.cached_guard import CacheGuard
+from neo_polystore.wrappers.cached.guard import CacheGuard
 
 FAMILY: Final = "metrics"
 

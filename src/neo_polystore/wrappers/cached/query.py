@@ -23,10 +23,10 @@ from neo_polystore.errors import UsageError
 from neo_polystore.ports.cache import Cache, Place
 from neo_polystore.records.base import Record
 from neo_polystore.records.scope import NOBODY, Scope
-from neo_polystore.wrappers.cached_counts import CacheCounts
-from neo_polystore.wrappers.cached_read import ReadThrough
-from neo_polystore.wrappers.cached_tag import SETTLED
-from neo_polystore.wrappers.cached_wanted import Wanted
+from neo_polystore.wrappers.cached.counts import CacheCounts
+from neo_polystore.wrappers.cached.rare_tag import SETTLED
+from neo_polystore.wrappers.cached.read import ReadThrough
+from neo_polystore.wrappers.cached.wanted import Wanted
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -46,7 +46,7 @@ class QueryCache:
     """Results of queries, for one tenant and service.
 
     `common` are the data types that no tenant owns; any other tag belongs to the tenant. `rare`
-    are tags that writers end only if they are used (see `cached_tag`). `usable` says
+    are tags that writers end only if they are used (see `rare_tag`). `usable` says
     whether this transaction may use the cache now.
     """
 

@@ -1,18 +1,21 @@
-"""Reading through a cache: hit, or one load at a time that fills under a lease."""
+"""Reading through a cache: hit, or one load at a time that fills under a lease; and the cache
+with its options, which all cached ports have in common."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from neo_polystore.ports.cache import Look
+from neo_polystore.ports.cache import Cache, Look
 from neo_polystore.records.base import Record
-from neo_polystore.wrappers.cached_codec import codec
-from neo_polystore.wrappers.cached_entry import Entry, decode, fault, is_for
-from neo_polystore.wrappers.cached_guard import CacheGuard
-from neo_polystore.wrappers.cached_load import Loads
-from neo_polystore.wrappers.cached_wanted import Seen, Wanted
+from neo_polystore.wrappers.cached.codec import codec
+from neo_polystore.wrappers.cached.entry import LARGEST, Entry, decode, fault, is_for
+from neo_polystore.wrappers.cached.guard import BUDGET, CacheGuard, Later
+from neo_polystore.wrappers.cached.load import Loads
+from neo_polystore.wrappers.cached.near import NearSize, NearTier
+from neo_polystore.wrappers.cached.wanted import Seen, Wanted
 
 R = TypeVar("R", bound=Record)
 
@@ -142,3 +145,24 @@ class ReadThrough:
         else:
             self.guard.counts.outdated += 1
         return payload[:256]
+
+
+@dataclass(frozen=True, slots=True)
+class Caching:
+    """`budget` is the seconds that one call to the cache may take, `largest` the bytes of the
+    largest entry, `later` the outbox, `near` how much each data type keeps in this process."""
+
+    cache: Cache
+    budget: float = BUDGET
+    largest: int = LARGEST
+    later: Later | None = None
+    near: NearSize | None = None
+
+    def reading(self, data_type: str | None = None) -> ReadThrough:
+        """A reader with counts of its own; of one data type, with copies in this process."""
+        near = None
+        if self.near is not None and data_type is not None:
+            near = NearTier(self.near)
+            self.cache.follow(data_type, near)
+        guard = CacheGuard(self.cache, budget=self.budget, later=self.later, near=near)
+        return ReadThrough(guard, Loads(guard, largest=self.largest))

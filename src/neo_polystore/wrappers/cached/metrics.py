@@ -44,9 +44,9 @@ from neo_polystore.records.metrics import MetricPoint
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import Scope
-from neo_polystore.wrappers.cached_counts import CacheCounts
-from neo_polystore.wrappers.cached_guard import BUDGET, CacheGuard
-from neo_polystore.wrappers.metric_versions import FAMILY, MetricVersions
+from neo_polystore.wrappers.cached.counts import CacheCounts
+from neo_polystore.wrappers.cached.guard import BUDGET, CacheGuard
+from neo_polystore.wrappers.cached.metric_versions import FAMILY, MetricVersions
 
 _FORM: Final = "metrics-1"
 """Changes with the form of the entries."""

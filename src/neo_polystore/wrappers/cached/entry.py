@@ -24,7 +24,7 @@ from zlib import crc32
 import orjson
 
 from neo_polystore.records.base import Record
-from neo_polystore.wrappers.cached_codec import NotCarriedError, codec
+from neo_polystore.wrappers.cached.codec import NotCarriedError, codec
 
 R = TypeVar("R", bound=Record)
 

@@ -10,10 +10,10 @@ from uuid import UUID
 from neo_polystore.ports.relational import Isolation, Relational, Repository, UnitOfWork
 from neo_polystore.records.base import Record
 from neo_polystore.records.scope import Scope
-from neo_polystore.wrappers.cached_query import QueryCache
-from neo_polystore.wrappers.cached_records import CachedRecords
-from neo_polystore.wrappers.cached_repository import CachedRepository
-from neo_polystore.wrappers.cached_touched import Touched
+from neo_polystore.wrappers.cached.changes import Touched
+from neo_polystore.wrappers.cached.query import QueryCache
+from neo_polystore.wrappers.cached.records import CachedRecords
+from neo_polystore.wrappers.cached.repository import CachedRepository
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M")

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from neo_polystore.records.base import Record
-from neo_polystore.wrappers.cached_entry import LARGEST, Entry, encode, head
-from neo_polystore.wrappers.cached_guard import CacheGuard
-from neo_polystore.wrappers.cached_wanted import Seen, Wanted
+from neo_polystore.wrappers.cached.entry import LARGEST, Entry, encode, head
+from neo_polystore.wrappers.cached.guard import CacheGuard
+from neo_polystore.wrappers.cached.wanted import Seen, Wanted
 
 R = TypeVar("R", bound=Record)
 

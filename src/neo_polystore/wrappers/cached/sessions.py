@@ -18,7 +18,7 @@ from neo_polystore.errors import NotFoundError
 from neo_polystore.ports.accounts import Sessions
 from neo_polystore.ports.cache import Place
 from neo_polystore.records.accounts import OpenSession, Session, named_in, user_group
-from neo_polystore.wrappers.cached_wanted import Wanted
+from neo_polystore.wrappers.cached.wanted import Wanted
 
 
 class SessionPlaces(Protocol):

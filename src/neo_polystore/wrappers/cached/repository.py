@@ -9,8 +9,8 @@ from neo_polystore.ports.relational import Repository
 from neo_polystore.records.base import Record
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
-from neo_polystore.wrappers.cached_query import QueryCache
-from neo_polystore.wrappers.cached_records import CachedRecords
+from neo_polystore.wrappers.cached.query import QueryCache
+from neo_polystore.wrappers.cached.records import CachedRecords
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M")

@@ -24,11 +24,11 @@ from neo_polystore.records.base import Record
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import NOBODY, Scope
-from neo_polystore.wrappers.cached_counts import CacheCounts
-from neo_polystore.wrappers.cached_options import Caching
-from neo_polystore.wrappers.cached_tag import RareTag
-from neo_polystore.wrappers.cached_touched import Changing, Touched
-from neo_polystore.wrappers.cached_wanted import Seen, Wanted
+from neo_polystore.wrappers.cached.changes import Changing, Touched
+from neo_polystore.wrappers.cached.counts import CacheCounts
+from neo_polystore.wrappers.cached.rare_tag import RareTag
+from neo_polystore.wrappers.cached.read import Caching
+from neo_polystore.wrappers.cached.wanted import Seen, Wanted
 
 R = TypeVar("R", bound=Record)
 P = TypeVar("P", bound=Records[Any])
@@ -44,7 +44,7 @@ class CachedRecords(Generic[R, P]):
     a tenant the cache is not asked. `canonical`: the form of keys as records write them; only for
     such keys is absence remembered, because a write invalidates no other spelling. `written_once`:
     `write` changes no stored record, so there is nothing to announce, no absence is remembered,
-    and all that it ends is queries (see `cached_tag`).
+    and all that it ends is queries (see `rare_tag`).
 
     `joined` to a unit of work a port reads within that and changes nothing before its commit.
     """
