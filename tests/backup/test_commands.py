@@ -64,6 +64,17 @@ def test_a_plan_shows_what_stands_in_the_way(platform: Platform, environment: Pa
     assert "postgres" in ask("restore", "plan", run)
 
 
+def test_a_stream_is_extracted_as_it_was_read(
+    platform: Platform, environment: Path, tmp_path: Path
+) -> None:
+    words = ("backup", "extract", "files", "objects", "--run", platform.manifest.id)
+    ask(*words, "--to", str(tmp_path / "objects"))
+    [stream] = platform.manifest.store("files").streams
+    assert (tmp_path / "objects").stat().st_size == stream.content_bytes > 0
+    assert "nothing is overwritten" in ask(*words, "--to", str(tmp_path / "objects"), code=2)
+    assert "no stream 'x'" in " ".join(ask("backup", "extract", "files", "x", code=2).split())
+
+
 def test_a_restore_over_data_ends_with_1(platform: Platform, environment: Path) -> None:
     assert "Nothing was touched" in " ".join(
         ask("restore", "run", platform.manifest.id, code=1).split()

@@ -70,10 +70,14 @@ async def verify(
     target: Target,
     scratch: Mapping[str, Store],
     *,
+    referenced: Mapping[str, Store] | None = None,
     only: Collection[str] | None = None,
     now: Callable[[], datetime] = _now,
 ) -> Proof:
     """Restore into `scratch` (empty stores that nobody uses), compare, and store the proof.
+
+    `referenced` are stores of the installation whose backup is a list of what stays where it is:
+    proven where all of it is still there, unchanged.
 
     A store of the run whose engine `scratch` has not is read and its digests are checked, which
     proves the bytes but no restore: it is not `ok`, and says so. What cannot be restored is a
@@ -85,7 +89,9 @@ async def verify(
     for store in manifest.stores:
         if not store.streams or (only is not None and store.name not in only):
             continue
-        if store.name in scratch:
+        if store.positions.get("content") is False and store.name in (referenced or {}):
+            proofs[store.name] = await _in_place(reader, referenced or {}, store)
+        elif store.name in scratch:
             proofs[store.name] = await _restored(reader, scratch, store)
         else:
             proofs[store.name] = await _read_only(reader, store)
@@ -125,6 +131,19 @@ async def _restored(
     return StoreProof(
         not problems, store.rows, len(store.streams), size, tuple(skipped), tuple(problems)
     )
+
+
+async def _in_place(
+    reader: RunReader, stores: Mapping[str, Store], store: SavedStore
+) -> StoreProof:
+    """Compare a list with the store it was made of; restoring one writes nothing."""
+    problems = []
+    try:
+        await backing_of(stores, store.name).restore(reader.store(store.name), BackupScope())
+    except PolystoreError as error:
+        problems.append(str(error))
+    size = sum(stream.content_bytes for stream in store.streams)
+    return StoreProof(not problems, store.rows, len(store.streams), size, (), tuple(problems))
 
 
 async def _read_only(reader: RunReader, store: SavedStore) -> StoreProof:

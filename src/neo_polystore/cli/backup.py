@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -16,13 +19,14 @@ from neo_polystore.backup.manifest import Manifest
 from neo_polystore.backup.prune import Rules, Verdict
 from neo_polystore.backup.run import Options, run_backup
 from neo_polystore.backup.runs import Run
-from neo_polystore.backup.session import opened_run, opened_target, scratch_stores
+from neo_polystore.backup.session import opened_run, opened_target, proving
 from neo_polystore.backup.verify import Proof
 from neo_polystore.backup.verify import verify as verify_run
 from neo_polystore.build import made_stores
 from neo_polystore.cli.bar import Bar
-from neo_polystore.cli.output import JsonOption, console, err, print_json
+from neo_polystore.cli.output import JsonOption, console, err, fail, print_json
 from neo_polystore.cli.output import run as run_work
+from neo_polystore.errors import UsageError
 from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.diagnostics import human_bytes
 
@@ -128,6 +132,24 @@ def prune(
     console.print(table if verdicts else "no runs")
 
 
+@app.command()
+def extract(
+    store: Annotated[str, typer.Argument(help="The store.")],
+    stream: Annotated[str, typer.Argument(help="Its stream, such as dump.archive of mongo.")],
+    run: Annotated[str | None, typer.Option(help="The run; by default the newest.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="A new file; else standard output.")
+    ] = None,
+    target: TargetOption = None,
+) -> None:
+    """Write one stream of a run, decrypted and verified, for the store's own tools."""
+    if to is not None and to.exists():
+        raise fail(UsageError(f"{to} exists: nothing is overwritten"))
+    if to is None and sys.stdout.isatty():
+        raise fail(UsageError("this is no text: name a file with --to, or pipe it"))
+    run_work(_extract(target, run, store, stream, to))
+
+
 def summary(manifest: Manifest) -> dict[str, Any]:
     """A run without the list of its parts."""
     return {
@@ -184,6 +206,21 @@ async def _show(place: str | None, run: str | None) -> Manifest:
         return reader.manifest
 
 
+async def _extract(
+    place: str | None, run: str | None, store: str, stream: str, to: Path | None
+) -> None:
+    settings = Settings.load()
+    async with opened_target(settings, place) as (target, key), opened_run(target, key, run) as r:
+        found = r.store(store)
+        if stream not in found.names:
+            some = ", ".join(found.names[:5])
+            raise UsageError(f"{store} has no stream {stream!r} in this run; it has {some}")
+        with nullcontext(sys.stdout.buffer) if to is None else to.open("xb") as file:
+            async for piece in found.read(stream):
+                await asyncio.to_thread(file.write, piece)
+            await asyncio.to_thread(file.flush)
+
+
 async def _verify(place: str | None, run: str | None, only: list[str] | None) -> Proof:
     settings = Settings.load()
     with Bar(err, "verifying") as bar:
@@ -194,8 +231,10 @@ async def _verify(place: str | None, run: str | None, only: list[str] | None) ->
             bar.started(reader.manifest.id, sum(
                 s.content_bytes for store in reader.manifest.stores for s in store.streams
             ))  # fmt: skip
-            async with scratch_stores(settings) as scratch:
-                return await verify_run(reader, target, scratch, only=only)
+            async with proving(settings, reader.manifest) as at:
+                return await verify_run(
+                    reader, target, at.scratch, referenced=at.referenced, only=only
+                )
 
 
 async def _prune(place: str | None, rules: Rules, *, dry_run: bool) -> list[Verdict]:

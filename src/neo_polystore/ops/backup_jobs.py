@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from neo_polystore.backup import prune, runs
 from neo_polystore.backup.keys import BackupKey
 from neo_polystore.backup.run import run_backup
-from neo_polystore.backup.session import opened_run, opened_target, scratch_stores
+from neo_polystore.backup.session import opened_run, opened_target, proving
 from neo_polystore.backup.targets import Target
 from neo_polystore.backup.verify import verify
 from neo_polystore.errors import IntegrityError
@@ -42,9 +42,9 @@ def backup_jobs(
         async with (
             _target(settings, writing=True) as (target, key),
             opened_run(target, key, None) as reader,
-            scratch_stores(settings) as scratch,
+            proving(settings, reader.manifest) as at,
         ):
-            found = await verify(reader, target, scratch)
+            found = await verify(reader, target, at.scratch, referenced=at.referenced)
         failed = {name: each.problems[:1] for name, each in found.stores.items() if not each.ok}
         if failed:
             raise IntegrityError(f"run {found.run} is not proven: {failed}", operation="verify")

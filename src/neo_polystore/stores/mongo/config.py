@@ -15,12 +15,15 @@ class MongoConfig(BaseModel):
 
     The driver reads it. The
     fields for TLS come before what it says. `database` holds the collections. Times are in seconds.
+    `archived_as` is the database's name in a backup, where that is not its own: of a scratch
+    database that is compared with another.
     """
 
     model_config = ConfigDict(frozen=True)
 
     url: SecretStr
     database: str = Field(min_length=1, max_length=63)
+    archived_as: str | None = None
     connect_timeout: float = Field(default=10.0, gt=0)
     command_timeout: float = Field(default=30.0, gt=0)
     max_connections: int = Field(default=50, gt=0)

@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any, ClassVar
 
 from bson.codec_options import CodecOptions
-from pymongo import AsyncMongoClient, ReadPreference, WriteConcern
+from pymongo import ReadPreference, WriteConcern
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 
@@ -28,6 +28,8 @@ from neo_polystore.records.collections import Served
 from neo_polystore.records.documents import Document, document_models
 from neo_polystore.records.rules import ID
 from neo_polystore.stores.mongo.ages import MongoAges
+from neo_polystore.stores.mongo.backing import MongoBacking
+from neo_polystore.stores.mongo.client import Client, new_client
 from neo_polystore.stores.mongo.config import MongoConfig
 from neo_polystore.stores.mongo.documents import MongoDocuments
 from neo_polystore.stores.mongo.errors import STORE, translated
@@ -54,7 +56,7 @@ class MongoStore:
         self.config = config
         self._models = document_models() if models is None else models
         self._recorder = Recorder()
-        self._client: AsyncMongoClient[dict[str, Any]] | None = None
+        self._client: Client | None = None
         self._reached = False
 
     async def connect(self) -> None:
@@ -66,24 +68,9 @@ class MongoStore:
             with self._recorder.statement("connect"):
                 async with translated("connect"):
                     if self._client is None:
-                        self._client = self._new_client()
+                        self._client = new_client(self.config)
                     await self._client.admin.command("ping")
             self._reached = True
-
-    def _new_client(self) -> AsyncMongoClient[dict[str, Any]]:
-        milliseconds = int(self.config.connect_timeout * 1000)
-        return AsyncMongoClient(
-            self.config.url.get_secret_value(),
-            connectTimeoutMS=milliseconds,
-            serverSelectionTimeoutMS=milliseconds,
-            socketTimeoutMS=int(self.config.command_timeout * 1000),
-            maxPoolSize=self.config.max_connections,
-            minPoolSize=self.config.min_connections,
-            **self.config.tls_options(),
-            retryWrites=True,
-            retryReads=True,
-            appname="neo-polystore",
-        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -129,6 +116,11 @@ class MongoStore:
         """What the server was asked."""
         return Activity(self._recorder)
 
+    @property
+    def backing(self) -> MongoBacking:
+        """Backup and restore of the whole database."""
+        return MongoBacking(self.config)
+
     async def migrate(self, *, dry_run: bool = False) -> MigrationReport:
         """Bring collections, validators and indexes to what the collection files say."""
         found = [model.collection for model in self._models.values()]
@@ -170,7 +162,7 @@ class MongoStore:
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these `_id`s a client of its own finds in the collection."""
-        async with translated("witness"), self._new_client() as client:
+        async with translated("witness"), new_client(self.config) as client:
             target = client[self.config.database][data_type]
             return await target.count_documents({ID: {"$in": list(keys)}})
 
