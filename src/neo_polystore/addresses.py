@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -87,7 +88,7 @@ class ServerAddresses:
         database = self._database(
             settings.timescale_db, settings.timescale_host, settings.timescale_port
         )
-        return _with_retention(database, settings)
+        return _with_retention(_with_admin(database, settings), settings)
 
     def _redis(self) -> Any:
         from neo_polystore.stores.redis.config import RedisConfig
@@ -261,6 +262,17 @@ class EmbeddedAddresses:
             password=SecretStr(server.password),
             database=self.settings.clickhouse_db,
         )
+
+
+def _with_admin(config: PgConfig, settings: Settings) -> PgConfig:
+    """With the administrator that NEO_ADMIN_URL names; the rest of the address is our own."""
+    if settings.neo_admin_url is None:
+        return config
+    url = urlsplit(settings.neo_admin_url.get_secret_value())
+    password = SecretStr(unquote(url.password or ""))
+    return config.model_copy(
+        update={"admin": unquote(url.username or "") or None, "admin_password": password}
+    )
 
 
 def _sharing(config: PgConfig, settings: Settings) -> PgConfig:

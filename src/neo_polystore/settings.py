@@ -252,7 +252,8 @@ class Settings(BaseSettings):
     neo_vault_key: str = Field(default="sealing", description="key of Vault's transit engine")
 
     neo_admin_url: SecretStr | None = Field(
-        default=None, description="PostgreSQL as administrator, for `db roles`"
+        default=None,
+        description="PostgreSQL as administrator, for `db roles` and hypertables' restore",
     )
     neo_allow_clear: bool = Field(
         default=False, description="allow `db clear --force` in the server profile"

@@ -167,6 +167,7 @@ PROCESSES = (
     ("the process is killed before the manifest is written", "no backup; resumed, sending nothing"),
     ("the disk is full", "the run fails, and is no backup"),
     ("the server ends the connections of a backup", "the run fails, and is no backup"),
+    ("the clock is set back during a run", "survived: the run keeps the time of its start"),
     ("the proof is that of another manifest", "the run counts as not proven"),
     ("a restored row differs", "the proof fails and names the table"),
     ("the target of a restore is not empty", "refused before anything is touched"),

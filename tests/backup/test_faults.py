@@ -6,6 +6,8 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -194,6 +196,17 @@ async def test_connections_that_end_fail_the_run(platform: Platform, tmp_path: P
     assert cut.done is not None
     await cut.done
     assert not [each for each in runs.list_runs(target) if each.complete]
+
+
+async def test_a_clock_that_is_set_back_fails_no_run(platform: Platform, tmp_path: Path) -> None:
+    target = DirectoryTarget(tmp_path / "target")
+    times = (datetime(2026, 5, 1, 12, tzinfo=UTC) - timedelta(minutes=n) for n in count())
+    manifest = await run_backup(
+        platform.stores, platform.routing, target, key=KEY, options=SMALL, now=lambda: next(times)
+    )
+    assert manifest.finished == manifest.started
+    assert await read_everything(target, manifest.id, KEY) > 0
+    assert runs.newest(target) == manifest.id
 
 
 async def test_a_proof_of_another_manifest_proves_nothing(platform: Platform, copy: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from neo_polystore.backup.manifest import Manifest, SavedStore
 from neo_polystore.backup.reading import RunReader
 from neo_polystore.errors import ConflictError, IntegrityError, UnsupportedError, UsageError
-from neo_polystore.ports.backup import Backed, Backing, BackupScope
+from neo_polystore.ports.backup import Backed, Backing, BackupScope, Demanding
 from neo_polystore.ports.store import Store
 
 
@@ -103,6 +103,11 @@ async def execute(
         reasons = "; ".join(f"{step.store}: {step.occupied}" for step in full)
         raise ConflictError(f"{reasons}. Nothing was touched; --force replaces it",
                             operation="restore")  # fmt: skip
+    for step in steps:
+        backing = backing_of(stores, step.source)
+        if isinstance(backing, Demanding):
+            scope = BackupScope(step.schema)
+            await backing.check(reader.store(step.source, chosen=chooser(scope)), scope)
     for step in full:
         await backing_of(stores, step.source).clear(BackupScope(step.schema))
     done = []

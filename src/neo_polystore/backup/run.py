@@ -109,7 +109,7 @@ async def run_backup(
     manifest = Manifest(
         id=run,
         started=started,
-        finished=now(),
+        finished=max(started, now()),  # the clock may have been set back meanwhile
         versions=versions(),
         profile=routing.profile,
         scope={"schema": options.schema, "stores": ",".join(sorted(options.stores or ())) or None},

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
-from neo_polystore.pgkit import restore
+from neo_polystore.pgkit import hypertables, restore
 from neo_polystore.pgkit.backup import Moment, held, no_more
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.ports.backup import Backing, BackupScope, Phase, Saved, Snapshot
@@ -69,6 +69,11 @@ class PgBacking:
     async def clear(self, scope: BackupScope) -> None:
         """Drop everything; extensions, which belong to the administrator, stay."""
         await restore.clear(self.config, scope, store=self._store)
+
+    async def check(self, saved: Saved, scope: BackupScope) -> None:
+        """Hypertables need an administrator and their version of TimescaleDB."""
+        if hypertables.DUMP in saved.names:
+            await hypertables.check(self.config, saved, store=self._store)
 
     async def restore(self, saved: Saved, scope: BackupScope) -> dict[str, int]:
         """Make the schema and fill it."""

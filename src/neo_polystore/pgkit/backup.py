@@ -19,6 +19,7 @@ import orjson
 
 from neo_polystore.errors import ConfigError, UnsupportedError
 from neo_polystore.pgkit import backup_catalog as catalog
+from neo_polystore.pgkit import hypertables
 from neo_polystore.pgkit.backup_catalog import Table
 from neo_polystore.pgkit.database import Connection, PgConfig
 from neo_polystore.pgkit.errors import translated
@@ -94,14 +95,17 @@ class PgSnapshot:
         self._sequences: Sequence[catalog.Counter] = ()
         self._rows: dict[str, int] = {}
         self._idle: list[Connection] = []
+        self._whole = False
+        self._size = 0
 
     async def take(self, connection: Connection, moment: Moment) -> None:
         """Fix the moment; the connection's transaction stays open until the end."""
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         self._id = await connection.fetchval("SELECT pg_export_snapshot()")
-        if await catalog.hypertables(connection):
+        self._whole = bool(await catalog.hypertables(connection))
+        if self._whole and self._scope.schema is not None:
             raise UnsupportedError(
-                "holds hypertables of TimescaleDB, which only its own tools restore",
+                "holds hypertables of TimescaleDB, which are only backed up with all schemas",
                 store=self._store,
                 operation="backup",
             )
@@ -113,9 +117,20 @@ class PgSnapshot:
         self._sequences = await catalog.sequences(connection, self._scope.schema)
         row = await connection.fetchrow(_POSITIONS)
         self.positions = {**dict(row or {}), **await moment(connection)}
+        if self._whole:
+            self._size = await connection.fetchval("SELECT pg_database_size(current_database())")
+            self.positions = {
+                **self.positions,
+                hypertables.VERSION: await hypertables.version(connection),
+            }
 
     def streams(self) -> Sequence[Stream]:
-        """Schema, sequences, and the tables, the largest first: they take longest."""
+        """Schema, sequences, and the tables, the largest first: they take longest.
+
+        With hypertables the database as a whole, and what its content is.
+        """
+        if self._whole:
+            return [Stream(hypertables.DUMP, self._size, exact=False), Stream(hypertables.CONTENT)]
         tables = sorted(self._tables.values(), key=lambda table: -table.size)
         return [
             Stream(SCHEMA, 1 << 20, exact=False),
@@ -136,12 +151,24 @@ class PgSnapshot:
                     yield piece
             case "sequences.json":
                 yield orjson.dumps([asdict(each) for each in self._sequences])
+            case hypertables.DUMP:
+                async for piece in self._dump():
+                    yield piece
+            case hypertables.CONTENT:
+                async with translated(self._store, "backup"), self._reading() as connection:
+                    found = await hypertables.content(connection, list(self._tables.values()))
+                self._rows[name] = hypertables.rows_of(found)
+                yield orjson.dumps(found)
             case _:
                 async for piece in self._table(name):
                     yield piece
 
     async def _schema(self) -> AsyncIterator[bytes]:
-        arguments = ["--format=custom", "--compress=0", "--schema-only", "--no-password"]
+        async for piece in self._dump("--schema-only"):
+            yield piece
+
+    async def _dump(self, *which: str) -> AsyncIterator[bytes]:
+        arguments = ["--format=custom", "--compress=0", "--no-password", *which]
         arguments += [f"--role={BACKUP}", f"--snapshot={self._id}", "--no-sync"]
         if self._scope.schema is not None:
             arguments.append(f"--schema={identifier(self._scope.schema)}")

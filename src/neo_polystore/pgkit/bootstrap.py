@@ -37,6 +37,8 @@ async def prepare_database(
         retention_password=_derive(admin_password, RETENTION),
         backup=BACKUP_USER,
         backup_password=_derive(admin_password, BACKUP_USER),
+        admin=admin,
+        admin_password=SecretStr(admin_password),
     )
     administrator = PgConfig(
         host=host, port=port, database="postgres", user=admin, password=SecretStr(admin_password)

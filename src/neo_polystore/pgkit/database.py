@@ -41,6 +41,8 @@ class PgConfig(BaseModel):
     `relay_password` name the role of background work, which reads every tenant's outbox, and
     `retention` and `retention_password` the one that may delete events.
     `backup` and `backup_password` name a member of the role that reads everything for backups.
+    `admin` and `admin_password` name an administrator of the server, where one is known: only a
+    restore that nobody else may do goes there as him.
     `writers` and `readers` are the connections beside the pool that gathered calls go over.
 
     `pooled` says that `host` is a pooler in transaction mode, see `pgkit/pooling.py`. Everybody
@@ -70,6 +72,8 @@ class PgConfig(BaseModel):
     retention_password: SecretStr = SecretStr("")
     backup: str | None = None
     backup_password: SecretStr = SecretStr("")
+    admin: str | None = None
+    admin_password: SecretStr = SecretStr("")
     ssl: str | None = None
     min_connections: int = 1
     max_connections: int = 10

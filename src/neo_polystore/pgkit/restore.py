@@ -21,6 +21,7 @@ import orjson
 
 from neo_polystore.errors import BackupError, ConflictError
 from neo_polystore.pgkit import backup_catalog as catalog
+from neo_polystore.pgkit import hypertables
 from neo_polystore.pgkit.backup import SCHEMA, SEQUENCES
 from neo_polystore.pgkit.backup_catalog import Table
 from neo_polystore.pgkit.database import Connection, PgConfig
@@ -151,6 +152,8 @@ async def restore(
 ) -> dict[str, int]:
     """Write schema, rows, sequences, and the rest of the schema; row counts by table."""
     config = config.direct()
+    if hypertables.DUMP in saved.names:
+        return await hypertables.restore(config, saved, store=store)
     with tempfile.TemporaryDirectory(prefix="neo-polystore-restore-") as folder:
         dump = Path(folder) / SCHEMA
         with dump.open("wb") as file:

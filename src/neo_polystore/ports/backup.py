@@ -122,6 +122,14 @@ class Backing(Protocol):
 
 
 @runtime_checkable
+class Demanding(Protocol):
+    """A backing whose restore needs more than an empty target."""
+
+    async def check(self, saved: Saved, scope: BackupScope) -> None:
+        """ConfigError for what is lacking, before anything is touched."""
+
+
+@runtime_checkable
 class Backed(Protocol):
     """A store that can be backed up."""
 

@@ -154,7 +154,7 @@ class MongoBacking:
                     await _insert(database, part.collection, part.documents)
                     rows[part.collection] += len(part.documents)
             for each in described:
-                wanted = [index for index in each.indexes if index["name"] != "_id_"]
+                wanted = [_spec(index) for index in each.indexes if index["name"] != "_id_"]
                 if wanted:
                     await database.command("createIndexes", each.name, indexes=wanted)
         expected = saved.rows(STREAM)
@@ -179,8 +179,8 @@ async def _listed(database: Database) -> list[dict[str, Any]]:
 
 
 def _spec(index: Mapping[str, Any]) -> dict[str, Any]:
-    """An index as `createIndexes` takes it; older servers list its collection with it."""
-    return {name: value for name, value in index.items() if name != "ns"}
+    """An index as `createIndexes` takes it, in the version of the server that makes it."""
+    return {name: value for name, value in index.items() if name not in ("ns", "v")}
 
 
 async def _insert(database: Database, name: str, documents: list[bytes]) -> None:

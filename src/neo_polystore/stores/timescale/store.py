@@ -76,7 +76,7 @@ class TimescaleStore:
 
     @property
     def backing(self) -> PgBacking:
-        """How it is backed up; a database with TimescaleDB's hypertables says that it is not."""
+        """How it is backed up; with TimescaleDB's hypertables always as a whole."""
         return PgBacking(self.config, store=self.name, phase="follows")
 
     @property
