@@ -59,19 +59,25 @@ ENGINES = (
     Engine(
         "timescale",
         lambda: local.given("NEO_TEST_TIMESCALE_URL"),
-        _suites("metrics", "metrics_rollups"),
+        (*_suites("metrics", "metrics_rollups"), "tests/stores/timescale/test_backup.py"),
         "timescale",
         lambda: containers.postgres("timescaledb", "NEO_TEST_TIMESCALE_URL"),
     ),
     Engine("plain metrics", local.built_in, _suites("metrics", "metrics_rollups"), "plain"),
     Engine("redis", local.redis, _suites("cache", "limits"), contained=containers.redis),
     Engine("embedded redis", local.built_in, _suites("cache", "limits")),
-    Engine("mongo", local.built_in, _suites("documents"), "mongo", containers.mongo),
+    Engine(
+        "mongo",
+        local.built_in,
+        (*_suites("documents"), "tests/stores/mongo/test_backup.py"),
+        "mongo",
+        containers.mongo,
+    ),
     Engine("jsonb", local.built_in, _suites("documents"), "jsonb"),
     Engine(
         "s3",
         local.s3,
-        _suites("objects"),
+        (*_suites("objects"), "tests/backup/test_faults.py"),
         "s3",
         containers.s3,
         {
