@@ -50,17 +50,18 @@ class State:
         return self.health.status in ("healthy", "degraded") and ready
 
 
-def add_commands(app: typer.Typer, engine: str, *, status: bool = True) -> None:
-    """Give an engine's group `init` and, where it has none of its own, `status`."""
+def add_commands(app: typer.Typer, engine: str, *, init: bool = True, status: bool = True) -> None:
+    """Give an engine's group `init` and `status`, where it has none of its own."""
     called = ENGINES[engine]
 
-    def init(dry_run: DryRun = False, as_json: JsonOption = False) -> None:
+    def make(dry_run: DryRun = False, as_json: JsonOption = False) -> None:
         _init(engine, dry_run=dry_run, as_json=as_json)
 
     def state(as_json: JsonOption = False) -> None:
         _status(engine, as_json=as_json)
 
-    app.command("init", help=f"Make what {called} needs; run again it changes nothing.")(init)
+    if init:
+        app.command("init", help=f"Make what {called} needs; run again it changes nothing.")(make)
     if status:
         app.command("status", help=f"Probe {called}. Exit code 1 where its schema is behind.")(
             state

@@ -32,6 +32,8 @@ _LENGTH = struct.Struct("<I")
 _LARGEST = 48 << 20
 """Bytes of the largest document that mongorestore reads."""
 
+_AT_ONCE = 1_000
+
 _EMPTY = 0
 """The CRC of no bytes."""
 
@@ -134,17 +136,19 @@ async def read_archive(
         described.append(_described(_decoded(document)))
     yield described
     open_crcs = {each.name: _EMPTY for each in described}
-    while (block := await source.block()) is not None:
-        namespace, documents = block
+    while not await source.ended():
+        namespace = _decoded(await source.document())
         name = namespace.get("collection")
         if name not in open_crcs:
             raise IntegrityError(f"has a block of {name!r}, which has ended or is no collection")
-        for document in documents:
-            open_crcs[name] = crc64.xz(document, open_crcs[name])
-        last = bool(namespace.get("EOF"))
-        if last and open_crcs.pop(name) != int(namespace.get("CRC", 0)) % (1 << 64):
-            raise IntegrityError(f"{name}: its documents are not those that were archived")
-        yield Documents(name, documents, last)
+        async for documents in source.documents():
+            for document in documents:
+                open_crcs[name] = crc64.xz(document, open_crcs[name])
+            yield Documents(name, documents)
+        if namespace.get("EOF"):
+            if open_crcs.pop(name) != int(namespace.get("CRC", 0)) % (1 << 64):
+                raise IntegrityError(f"{name}: its documents are not those that were archived")
+            yield Documents(name, [], last=True)
     if open_crcs:
         raise IntegrityError(f"ends before {min(open_crcs)} does")
 
@@ -195,14 +199,19 @@ class _Source:
             raise IntegrityError("is cut short")
         return head + body
 
-    async def block(self) -> tuple[dict[str, Any], list[bytes]] | None:
-        """The next block's header and documents, None at the end."""
-        if not self._buffer:
-            self._buffer += await anext(self._pieces, b"")
-        if not self._buffer:
-            return None
-        namespace = _decoded(await self.document())
-        documents = []
+    async def documents(self) -> AsyncIterator[list[bytes]]:
+        """The documents up to a terminator, some at a time: a block may be a whole collection."""
+        documents: list[bytes] = []
         while (document := await self.document()) is not None:
             documents.append(document)
-        return namespace, documents
+            if len(documents) == _AT_ONCE:
+                yield documents
+                documents = []
+        if documents:
+            yield documents
+
+    async def ended(self) -> bool:
+        """Whether there is nothing more."""
+        if not self._buffer:
+            self._buffer += await anext(self._pieces, b"")
+        return not self._buffer

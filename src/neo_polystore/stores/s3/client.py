@@ -90,9 +90,11 @@ class S3Client:
             transfer = self._uploads.upload(path, bucket, name, extra)
             await finished(transfer.result, executor=self._threads, on_cancel=transfer.cancel)
 
-    def make_bucket(self, bucket: str) -> None:
-        """Make a bucket of ours, unless somebody just has; blocks."""
+    def make_bucket(self, bucket: str, *, locked: bool = False) -> None:
+        """Make a bucket of ours, unless somebody just has; blocks. `locked` allows object lock."""
         options: Any = {"Bucket": bucket}
+        if locked:
+            options["ObjectLockEnabledForBucket"] = True
         if self.config.region != "us-east-1":  # which is named by naming none
             options["CreateBucketConfiguration"] = {"LocationConstraint": self.config.region}
         try:
