@@ -1,6 +1,6 @@
 """`timeseries`: what metrics cost against the bare driver and against TimescaleDB itself.
 
-Its parts stand in files of their own: ingest, queries, and the refresh of rollups.
+Its parts stand in files of their own: ingest, queries, the refresh of rollups, and cold points.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ PARTS = {
     "timeseries_ingest": "measure",
     "timeseries_query": "hourly_query",
     "timeseries_refresh": "measure",
+    "timeseries_cold": "measure",
 }
 """Module and what in it adds its comparisons to a report."""
 

@@ -64,10 +64,10 @@ async def hourly_query(report: Report, *, points: int = POINTS, runs: int = RUNS
                     )
 
 
-async def fill(polystore: Polystore, points: int) -> datetime:
+async def fill(polystore: Polystore, points: int, *, days_ago: int = 2) -> datetime:
     """Points of one past day, evenly over all series, taken into the rollups; its beginning."""
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    since = today - timedelta(days=2)
+    since = today - timedelta(days=days_ago)
     series = [
         Series(SERVICE, f"metric_{name}", {"host": f"host-{host}"})
         for name in range(NAMES)

@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     neo_metrics_hourly: str | None = Field(default=None, description="how long hourly values are")
     neo_metrics_daily: str | None = Field(default=None, description="how long daily values are")
     neo_metrics_compress_after: str = Field(
-        default="7 days", description="age of points that TimescaleDB compresses, or indefinite"
+        default="7 days", description="age from which points are compressed, or indefinite"
     )
     neo_host: str = Field(default="127.0.0.1", description="address that `serve` listens on")
     neo_port: Port = Field(default=8003, description="port that `serve` listens on")

@@ -40,18 +40,20 @@ async def store(
 
 async def test_the_jobs_do_their_work_where_nobody_else_does(store: TimescaleStore) -> None:
     now = datetime.now(UTC)
-    times = [now - timedelta(days=days) for days in (2, 100)]
+    times = [now - timedelta(days=days) for days in (2, 30, 100)]
     await store.port("metrics").write(
         [MetricPoint(time=time, service="s", name="cpu", value=1) for time in times]
     )
     jobs = {job.name: job for job in metric_jobs(store.metric_upkeep)}
     results: list[Any] = [
-        await jobs[n].work(FIRING) for n in ("metric-rollups", "metric-retention")
+        await jobs[name].work(FIRING)
+        for name in ("metric-rollups", "metric-retention", "metric-compression")
     ]
     if (await store.health()).facts["mode"] == "timescaledb":
-        assert results == [None, None]  # its policies do it
+        assert results == [None, None, None]  # its policies do it
     else:
-        assert results == [{"hours": 2}, {"dropped": 1, "busy": False}]
+        compressed = {"days": 1, "points": 1, "busy": False}
+        assert results == [{"hours": 3}, {"dropped": 1, "busy": False}, compressed]
 
 
 def test_an_open_store_with_rollups_is_found(polystore: Polystore) -> None:

@@ -1,4 +1,4 @@
-"""`neo-polystore store timescale`: rollups and retention of the metrics."""
+"""`neo-polystore store timescale`: rollups, compression and retention of the metrics."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from neo_polystore.build import open_polystore
 from neo_polystore.cli.output import JsonOption, console, print_json, run
 from neo_polystore.errors import UnsupportedError
 from neo_polystore.ops.background import metric_upkeeps
-from neo_polystore.ports.metric_upkeep import MetricUpkeep, Refreshed, Retained, RollupStatus
+from neo_polystore.ports.metric_upkeep import (
+    Compressed,
+    MetricUpkeep,
+    Refreshed,
+    Retained,
+    RollupStatus,
+)
 
-app = typer.Typer(help="Rollups and retention of the metrics.", no_args_is_help=True)
+app = typer.Typer(help="Rollups, compression and retention of the metrics.", no_args_is_help=True)
 
 _FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
 Since = Annotated[
@@ -64,6 +70,19 @@ def refresh(since: Since = None, until: Until = None, as_json: JsonOption = Fals
 
 
 @app.command()
+def compress(as_json: JsonOption = False) -> None:
+    """Compress days that are old enough for it. Exit code 1 where the table was busy."""
+    done = run(_compress())
+    if as_json:
+        print_json(asdict(done))
+    elif done.days is None:
+        console.print("compressed by TimescaleDB")
+    else:
+        console.print(f"days compressed: {done.days:,}, of {done.points:,} points")
+    _end_if_busy(done, "compressed", as_json=as_json)
+
+
+@app.command()
 def retention(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be dropped.")] = False,
     as_json: JsonOption = False,
@@ -79,9 +98,13 @@ def retention(
         )
     else:
         console.print("nothing is past its time")
+    _end_if_busy(done, "dropped", as_json=as_json)
+
+
+def _end_if_busy(done: Compressed | Retained, what: str, *, as_json: bool) -> None:
     if done.busy:
         if not as_json:
-            console.print("others hold the table: the rest will be dropped by the next run")
+            console.print(f"others hold the table: the rest will be {what} by the next run")
         raise typer.Exit(1)
 
 
@@ -120,6 +143,11 @@ async def _status() -> RollupStatus:
 async def _refresh(since: datetime | None, until: datetime | None) -> Refreshed:
     async with _upkeep() as upkeep:
         return await upkeep.refresh(since, until)
+
+
+async def _compress() -> Compressed:
+    async with _upkeep() as upkeep:
+        return await upkeep.compress()
 
 
 async def _retain(*, dry_run: bool) -> Retained:

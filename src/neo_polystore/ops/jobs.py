@@ -47,12 +47,18 @@ def platform_jobs(upkeep: Upkeep) -> list[Job]:
 
 
 def metric_jobs(upkeep: MetricUpkeep, holds: Holds | None = None) -> list[Job]:
-    """Rollups and retention of metrics, where the engine does not see to them itself."""
+    """Rollups, compression and retention of metrics, where the engine does not do it itself."""
 
     async def rollups(_: Firing) -> dict[str, int | None] | None:
         if not await upkeep.scheduled():
             return None
         return {"hours": (await upkeep.refresh()).hours}
+
+    async def compression(_: Firing) -> dict[str, object] | None:
+        if not await upkeep.scheduled():
+            return None
+        done = await upkeep.compress()
+        return {"days": done.days, "points": done.points, "busy": done.busy}
 
     async def retention(firing: Firing) -> dict[str, object] | None:
         if not await upkeep.scheduled():
@@ -67,6 +73,7 @@ def metric_jobs(upkeep: MetricUpkeep, holds: Holds | None = None) -> list[Job]:
 
     return [
         Job("metric-rollups", "*/5 * * * *", rollups),
+        Job("metric-compression", "10 3 * * *", compression),
         Job("metric-retention", "50 * * * *", retention),
     ]
 

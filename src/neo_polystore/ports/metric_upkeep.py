@@ -1,4 +1,4 @@
-"""What metrics need done regularly: rollups refreshed, and what is past its retention dropped."""
+"""What metrics need done regularly: refresh rollups, compress old points, drop older ones."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ class Refreshed:
     since: datetime | None
     until: datetime | None
     hours: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compressed:
+    """What was compressed; None where the engine does not say. `busy`: others held the table."""
+
+    by: str
+    days: int | None
+    points: int | None
+    busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,9 @@ class MetricUpkeep(Protocol):
         aggregated again, nor a day of which hours have been.
         """
 
+    async def compress(self) -> Compressed:
+        """Compress the points of days that are old enough; they are read and written as before."""
+
     async def retain(self, *, dry_run: bool = False) -> Retained:
         """Drop what is past its retention; what it was aggregated to stays as it is.
 
@@ -95,7 +108,7 @@ class MetricUpkeep(Protocol):
         """
 
     async def scheduled(self) -> bool:
-        """Whether somebody has to call `refresh` and `retain`, or the engine does it itself."""
+        """Whether somebody has to call these, or the engine does it all by itself."""
 
 
 class Rollups(Protocol):

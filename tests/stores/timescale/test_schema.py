@@ -83,6 +83,21 @@ async def test_a_day_of_points_is_a_part_of_its_own(store: TimescaleStore) -> No
         assert await connection.fetchval(parts) == before + 5
 
 
+async def test_plain_days_have_a_brin_index_on_time(store: TimescaleStore) -> None:
+    await store.port("metrics").write(points("brin", 2))
+    async with store.database.acquire("test") as connection:
+        rows = await connection.fetch(
+            "SELECT i.indrelid::regclass::text FROM pg_index i"
+            " JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am a ON a.oid = c.relam"
+            " WHERE a.amname = 'brin' AND pg_get_indexdef(i.indexrelid) LIKE '%(time)%'"
+        )
+    found = {row[0] for row in rows}
+    if (await store.health()).facts["mode"] == "plain":
+        assert {"metrics", "metrics_p20131009", "metrics_p20131010"} <= found
+    else:
+        assert not found
+
+
 async def test_concurrent_batches_make_the_same_days_once(store: TimescaleStore) -> None:
     port = store.port("metrics")
     start = [

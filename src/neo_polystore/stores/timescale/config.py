@@ -37,9 +37,9 @@ def days_of(age: str) -> int | None:
 
 
 class TimescaleConfig(PgConfig):
-    """A database, how long its points and rollups are kept, and when old chunks are compressed.
+    """A database, how long its points and rollups are kept, and when days are compressed.
 
-    A rollup is kept at least as long as what it is made from. Only the extension compresses.
+    A rollup is kept at least as long as what it is made from.
     """
 
     keep_raw: Age = "90 days"

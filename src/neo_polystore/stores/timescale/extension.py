@@ -10,7 +10,7 @@ import asyncpg
 
 from neo_polystore.errors import UnavailableError
 from neo_polystore.pgkit.database import Connection
-from neo_polystore.ports.metric_upkeep import Dropped, Level, Refreshed, Retained
+from neo_polystore.ports.metric_upkeep import Compressed, Dropped, Level, Refreshed, Retained
 from neo_polystore.stores.timescale.policies import NOTE_DROPPED, RELATIONS
 
 _FLOORS = """
@@ -32,7 +32,7 @@ _JOBS = """
 SELECT j.job_id FROM timescaledb_information.jobs j
 LEFT JOIN timescaledb_information.continuous_aggregates c
     ON c.materialization_hypertable_name = j.hypertable_name
-WHERE j.proc_name = 'policy_retention' AND coalesce(c.view_name, j.hypertable_name) = ANY($1)
+WHERE j.proc_name = $2 AND coalesce(c.view_name, j.hypertable_name) = ANY($1)
 ORDER BY 1
 """
 
@@ -106,7 +106,7 @@ def _floored(moment: datetime, width: timedelta) -> datetime:
 
 async def rest(owner: Connection, *, resting: bool) -> None:
     """Schedule TimescaleDB's retention jobs or not, and wait for one that is running."""
-    jobs = [row["job_id"] for row in await owner.fetch(_JOBS, list(RELATIONS.values()))]
+    jobs = await _jobs(owner, "policy_retention")
     for job in jobs:
         await owner.execute("SELECT alter_job($1, scheduled => $2)", job, not resting)
     for _ in range(_ATTEMPTS if resting else 0):
@@ -115,6 +115,18 @@ async def rest(owner: Connection, *, resting: bool) -> None:
         await asyncio.sleep(_PAUSE)
     if resting:
         raise UnavailableError("TimescaleDB's retention is running: try again", store="timescale")
+
+
+async def _jobs(owner: Connection, procedure: str) -> list[int]:
+    rows = await owner.fetch(_JOBS, list(RELATIONS.values()), procedure)
+    return [int(row["job_id"]) for row in rows]
+
+
+async def compress(owner: Connection) -> Compressed:
+    """Run TimescaleDB's compression job now."""
+    for job in await _jobs(owner, "policy_compression"):
+        await owner.execute(f"CALL run_job({job})")
+    return Compressed("timescaledb", None, None)
 
 
 async def past(reader: Connection, now: datetime) -> list[Dropped]:
@@ -136,7 +148,7 @@ async def past(reader: Connection, now: datetime) -> list[Dropped]:
 async def retain(owner: Connection, now: datetime) -> Retained:
     """Run TimescaleDB's retention jobs now, as they would run by themselves."""
     dropped = await past(owner, now)
-    for row in await owner.fetch(_JOBS, list(RELATIONS.values())):
-        await owner.execute(f"CALL run_job({int(row['job_id'])})")
+    for job in await _jobs(owner, "policy_retention"):
+        await owner.execute(f"CALL run_job({job})")
     await owner.execute(NOTE_DROPPED)
     return Retained(dropped)

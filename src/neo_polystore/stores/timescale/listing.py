@@ -14,6 +14,7 @@ from neo_polystore.records.metrics import MetricPoint, service_id
 from neo_polystore.records.query import decode_cursor, encode_cursor
 from neo_polystore.records.results import Page
 from neo_polystore.stores.timescale.query_sql import Statement, named_series
+from neo_polystore.stores.timescale.segments import within
 
 
 class MetricLists:
@@ -55,17 +56,18 @@ class MetricLists:
         asked = query.normal()
         statement = Statement()
         conditions = named_series(asked, statement.bind)
-        since, until = statement.bind(asked.since), statement.bind(asked.until)
+        since, until = (f"{statement.bind(t)}::timestamptz" for t in (asked.since, asked.until))
         if query.after is not None:
             time, series = _cursor(query.after, 2, statement)
             # the first condition follows from the second, but only it can use the index
             conditions += (
-                f" AND time >= {time}::timestamptz"
+                f" AND time >= {time}::timestamptz AND last >= {time}::timestamptz"
                 f" AND (time, series_id) > ({time}::timestamptz, {series}::uuid)"
             )
         statement.sql = f"""
-            SELECT time, value, tags, unit, series_id::text, time::text AS exact_time FROM metrics
-            WHERE {conditions} AND time >= {since} AND time < {until}
+            SELECT time, value, tags, unit, series_id::text, time::text AS exact_time
+            FROM metrics_all
+            WHERE {conditions} AND {within(since, until)}
             ORDER BY time, series_id LIMIT {statement.bind(query.limit + 1)}"""
         rows = await self._fetch("points", statement)
         points = [

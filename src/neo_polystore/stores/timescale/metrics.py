@@ -8,7 +8,7 @@ from uuid import UUID
 
 from neo_polystore.pgkit.database import Database
 from neo_polystore.pgkit.records import SqlRecords
-from neo_polystore.pgkit.select import Column, Selection
+from neo_polystore.pgkit.select import Column
 from neo_polystore.ports.metrics import Metrics
 from neo_polystore.records.metric_answer import MetricAnswer, MetricSeries
 from neo_polystore.records.metric_columns import MetricColumns
@@ -20,6 +20,7 @@ from neo_polystore.records.scope import NOBODY, Scope
 from neo_polystore.stores.timescale.ingest import Ingest
 from neo_polystore.stores.timescale.listing import MetricLists
 from neo_polystore.stores.timescale.query import MetricQueries
+from neo_polystore.stores.timescale.segments import PointSelection
 
 
 class MetricPoints(SqlRecords[MetricPoint]):
@@ -28,9 +29,9 @@ class MetricPoints(SqlRecords[MetricPoint]):
     NaN equals NaN here, whatever its payload, so a NaN does not replace another.
     """
 
-    selection = Selection(
+    selection = PointSelection(
         record=MetricPoint,
-        source="metrics m JOIN services s USING (service_id)",
+        source="metrics_all m JOIN services s USING (service_id)",
         columns={
             "time": Column("m.time", "timestamptz"),
             "service": Column("s.name", "text"),
@@ -61,7 +62,10 @@ class MetricPoints(SqlRecords[MetricPoint]):
     async def get(self, key: str) -> MetricPoint:
         """The point with this key."""
         selected, source = self.selection.selected(), self.selection.source
-        sql = f"SELECT {selected} FROM {source} WHERE m.series_id = $1 AND m.time = $2"
+        sql = (
+            f"SELECT {selected} FROM {source} WHERE m.series_id = $1 AND m.time = $2"
+            " AND last >= $2 AND first <= $2 AND first >= date_trunc('day', $2, 'UTC')"
+        )
         rows = await self._fetch("get", sql, list(self._place(key)))
         if not rows:
             raise self.missing(key)

@@ -16,6 +16,7 @@ T = TypeVar("T")
 _DAYS_AT_ONCE: Final = 50  # each new partition holds some locks until its transaction ends
 _SERIES_AT_ONCE: Final = 10_000
 _REMEMBERED: Final = 500_000
+_ATTEMPTS: Final = 5
 
 _SERVICES: Final = """
 INSERT INTO services (service_id, name)
@@ -34,7 +35,7 @@ _FIRST_DAY: Final = date(1970, 1, 1).toordinal()
 
 
 class PartitionGoneError(PolystoreError):
-    """A row found no partition: retention dropped a day that we remembered."""
+    """A row found no partition: a day that we remembered was dropped, or packed."""
 
 
 class Places:
@@ -52,11 +53,12 @@ class Places:
 
     async def with_days(self, work: Callable[[], Awaitable[T]]) -> T:
         """The result of `work`, a whole transaction; again where a partition was gone."""
-        try:
-            return await work()
-        except PartitionGoneError:
-            self._days.clear()
-            return await work()
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return await work()
+            except PartitionGoneError:
+                self._days.clear()
+        return await work()
 
     async def have(self, identities: Iterable[Identity], days: Collection[int]) -> None:
         """Make what is missing; `days` are counted from the Unix epoch.

@@ -1,4 +1,4 @@
-"""Upkeep without the extension: the functions of `timescale/008_refresh.sql` and `009_drop.sql`."""
+"""Upkeep without the extension: the functions of `timescale/` that refresh, pack and drop."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Final
 import asyncpg
 
 from neo_polystore.pgkit.database import Connection
-from neo_polystore.ports.metric_upkeep import Dropped, Level, Refreshed, Retained
+from neo_polystore.ports.metric_upkeep import Compressed, Dropped, Level, Refreshed, Retained
 
 _ROLLUPS: Final[tuple[tuple[Level, str], ...]] = (
     ("hourly", "metrics_hours"),
     ("daily", "metrics_days"),
 )
+
+BUSY: Final = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+"""A long transaction reads or writes the table: the next run will do."""
 
 
 async def refresh(
@@ -30,16 +33,35 @@ async def refresh(
     return Refreshed("plain", since, until, hours)
 
 
+async def compress(connection: Connection, now: datetime, age: str) -> Compressed:
+    """Pack days that have been over for this age one by one, each in a transaction of its own."""
+    days = points = 0
+    after = None  # so that a day that is written to meanwhile is not packed again and again
+    try:
+        while True:
+            [row] = await connection.fetch(
+                "SELECT * FROM pack_metric_day($1, $2::text::interval, $3)", now, age, after
+            )
+            after = row["day"]
+            if after is None:
+                return Compressed("plain", days, points)
+            days, points = days + 1, points + row["points"]
+    except BUSY:
+        return Compressed("plain", days, points, busy=True)
+
+
 async def past(connection: Connection, now: datetime) -> list[Dropped]:
     """The days of points, and the rollups of them, that the next retention run drops."""
     found = []
     for row in await connection.fetch("SELECT * FROM old_metric_days($1)", now):
         rows = await connection.fetchval(
-            "SELECT count(*) FROM metrics WHERE time >= $1 AND time < $2",
+            "SELECT (SELECT count(*) FROM metrics WHERE time >= $1 AND time < $2)"
+            " + (SELECT coalesce(sum(points), 0) FROM metrics_segments"
+            " WHERE first >= $1 AND first < $2)",
             row["since"],
             row["until"],
         )
-        found.append(Dropped("raw", row["since"], row["until"], rows))
+        found.append(Dropped("raw", row["since"], row["until"], int(rows)))
     for level, table in _ROLLUPS:
         [row] = await connection.fetch(
             f"SELECT min(bucket), max(horizon) AS until, count(*) FROM {table}, ("
@@ -60,8 +82,7 @@ async def retain(connection: Connection, now: datetime) -> Retained:
     try:
         while await connection.fetchval("SELECT drop_metric_day($1)", now):
             pass
-    except (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError):
-        # a long transaction reads or writes the table: the next run will do
+    except BUSY:
         left = {item.since for item in await past(connection, now) if item.level == "raw"}
         gone = [item for item in dropped if item.level == "raw" and item.since not in left]
         return Retained(gone, busy=True)

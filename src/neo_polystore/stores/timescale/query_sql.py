@@ -10,12 +10,13 @@ from neo_polystore.pgkit.select import Bind
 from neo_polystore.records.metric_aggregates import fraction_of
 from neo_polystore.records.metric_query import EPOCH, MAX_BUCKETS, MetricQuery, Resolution
 from neo_polystore.records.metrics import service_id
+from neo_polystore.stores.timescale.segments import within
 from neo_polystore.stores.timescale.sources import UNITS, Plan
 
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """Where a source stands: its table, its time, and how each aggregate comes of its rows.
+    """Where a source stands: its relation, its time, and how each aggregate comes of its rows.
 
     `stored` are the columns that have the aggregates of one row, where it has any. NaN is in no
     statistic: `present` leaves out the rows that hold nothing else. Sums take values
@@ -27,6 +28,12 @@ class Relation:
     present: str
     aggregates: Mapping[str, str]
     stored: Mapping[str, str]
+
+    def within(self, since: str, until: str) -> str:
+        """The condition on its time, for SQL of type timestamptz."""
+        if self.time == "time":
+            return within(since, until)
+        return f"{self.time} >= {since} AND {self.time} < {until}"
 
 
 _SUM: Final = "sum(CASE WHEN abs(value) < 1e290 THEN value ELSE value * 'Infinity'::float8 END)"
@@ -46,7 +53,7 @@ _STORED: Final = {
 }
 _RELATIONS: Final[Mapping[Resolution, Relation]] = {
     "raw": Relation(
-        "metrics",
+        "metrics_all",
         "time",
         "value <> 'NaN'",
         {
@@ -136,21 +143,21 @@ def loss_statement(plan: Plan, coarser: Resolution) -> Statement:
     named = named_series(plan.query, statement.bind)
     inside = conditions_of(plan.query, rolled, statement.bind)
     unit = statement.bind(UNITS[coarser])
+    bucket = finer.within("earliest.bucket", f"earliest.bucket + {unit}::interval")
     statement.sql = f"""
         SELECT NOT EXISTS (
-            SELECT FROM {finer.table} WHERE {named} AND {finer.present}
-                AND {finer.time} >= first.bucket AND {finer.time} < first.bucket + {unit}::interval
+            SELECT FROM {finer.table} WHERE {named} AND {finer.present} AND {bucket}
         ) FROM (
             SELECT bucket FROM {rolled.table} WHERE {inside} AND {rolled.present}
             ORDER BY bucket LIMIT 1
-        ) first"""
+        ) earliest"""
     return statement
 
 
 def conditions_of(query: MetricQuery, relation: Relation, bind: Bind) -> str:
     """The condition on the rows of a relation that the query asks for."""
-    times = f"{relation.time} >= {bind(query.since)} AND {relation.time} < {bind(query.until)}"
-    return f"{named_series(query, bind)} AND {times}"
+    since, until = f"{bind(query.since)}::timestamptz", f"{bind(query.until)}::timestamptz"
+    return f"{named_series(query, bind)} AND {relation.within(since, until)}"
 
 
 def named_series(query: MetricQuery, bind: Bind) -> str:

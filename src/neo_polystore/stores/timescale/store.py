@@ -39,7 +39,15 @@ from neo_polystore.stores.timescale.upkeep import (
 
 FOLDER = "timescale"
 
-_TABLES = ("services", "series", "metrics", "metrics_touched", "metrics_hours", "metrics_days")
+_TABLES = (
+    "services",
+    "series",
+    "metrics",
+    "metrics_segments",
+    "metrics_touched",
+    "metrics_hours",
+    "metrics_days",
+)
 
 
 class TimescaleStore:
@@ -135,9 +143,10 @@ class TimescaleStore:
             try:
                 return int(
                     await connection.fetchval(
-                        "SELECT count(*) FROM metrics JOIN"
+                        "SELECT count(*) FROM metrics_all JOIN"
                         " unnest($1::uuid[], $2::timestamptz[]) AS key (series_id, time)"
-                        " USING (series_id, time) WHERE time BETWEEN $3 AND $4",
+                        " USING (series_id, time) WHERE time BETWEEN $3 AND $4"
+                        " AND last >= $3 AND first <= $4",
                         [series for series, _ in places],
                         [time for _, time in places],
                         min((time for _, time in places), default=None),

@@ -1,4 +1,4 @@
-"""Refresh, retention and their status, whichever of the two modes the database is in."""
+"""Refresh, compression, retention, and how they stand, whichever mode the database is in."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import asyncpg
 from neo_polystore.pgkit.database import Connection, Database
 from neo_polystore.pgkit.errors import translated
 from neo_polystore.ports.metric_upkeep import (
+    Compressed,
     Dropped,
     Kept,
     MetricUpkeep,
@@ -113,6 +114,16 @@ class TimescaleUpkeep:
         async with self._changing("metrics.refresh") as (connection, partitioned):
             work = plain.refresh if partitioned else extension.refresh
             return await work(connection, self._clock(), since, until)
+
+    async def compress(self) -> Compressed:
+        """Compress days that are old enough."""
+        async with self._changing("metrics.compress") as (connection, partitioned):
+            if not partitioned:
+                return await extension.compress(connection)
+            age = self._config.compress_after
+            if age == INDEFINITE:
+                return Compressed("plain", 0, 0)
+            return await plain.compress(connection, self._clock(), age)
 
     async def retain(self, *, dry_run: bool = False) -> Retained:
         """Drop what is past its retention."""
