@@ -13,7 +13,14 @@ import pytest
 from tests.cli.conftest import Cli, command, environment
 
 QUIET = "; ".join(
-    f"{name}=off" for name in ("audit-links", "metric-rollups", "metric-retention", "retention")
+    f"{name}=off"
+    for name in (
+        "audit-links",
+        "metric-compression",
+        "metric-retention",
+        "metric-rollups",
+        "retention",
+    )
 )
 
 

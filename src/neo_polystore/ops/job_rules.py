@@ -25,6 +25,7 @@ JOBS: Final = frozenset(
         "base-prune",
         "dead-letters",
         "expired-data",
+        "metric-compression",
         "metric-retention",
         "metric-rollups",
         "outbox-partitions",
