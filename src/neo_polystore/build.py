@@ -35,6 +35,9 @@ Addresses = EmbeddedAddresses | ServerAddresses
 SPOOLED = frozenset({"audit_logs"})
 """What the outbox takes while its own store is away."""
 
+CHAINED = "accounts"
+"""In the store that has the chains of audit entries, and their outbox."""
+
 
 @asynccontextmanager
 async def open_polystore(
@@ -57,6 +60,8 @@ async def open_polystore(
     """
     settings = settings or Settings.load()
     embedded = settings.neo_profile == "embedded"
+    if data_types is not None and COLLECTION in data_types:
+        data_types = {*data_types, CHAINED}
     async with made_stores(settings, data_types=data_types) as (routing, stores):
         routes = [routing[name] for name in data_types] if data_types is not None else list(routing)
         policy = load_policy(

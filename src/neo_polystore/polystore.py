@@ -7,6 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from neo_polystore.audit.records import TenantEntries
+from neo_polystore.audit.trail import COLLECTION as AUDIT
 from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.errors import UnsupportedError, UsageError
 from neo_polystore.ports.accounts import Accounts
@@ -77,8 +79,13 @@ class Polystore:
             ) from None
 
     def records(self, data_type: str, scope: Scope | None = None) -> Records[Any]:
-        """The record port of a data type, within `scope`; UsageError where it holds no records."""
+        """The record port of a data type, within `scope`; UsageError where it holds no records.
+
+        Audit entries within a scope are those of its tenant, where the audit trail is open.
+        """
         record_type(data_type)
+        if scope is not None and data_type == AUDIT and self._audit is not None:
+            return cast("Records[Any]", TenantEntries(self._audit.within(scope)))
         port = cast("Records[Any]", self.port(data_type))
         return port if scope is None else port.within(scope)
 
@@ -120,8 +127,7 @@ class Polystore:
         """The audit trail; a tenant's is `polystore.audit.within(Scope(tenant=...))`."""
         if self._audit is None:
             raise UsageError(
-                "the audit trail is not open: it takes audit_logs and the relational store, name"
-                " audit_logs and accounts in open_polystore(data_types=...)"
+                "the audit trail is not open: name audit_logs in open_polystore(data_types=...)"
             )
         return self._audit
 

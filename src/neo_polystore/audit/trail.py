@@ -92,6 +92,11 @@ class AuditTrail:
             self._send_links, lanes=1, max_weight=LINKS_AT_ONCE, weigh=len, max_waiting=100_000
         )
 
+    @property
+    def tenant(self) -> UUID:
+        """Whose trail it is; raises TenantRequiredError where it is nobody's."""
+        return self._tenant("tenant")
+
     def within(self, scope: Scope) -> Self:
         """The trail of a tenant, recording on behalf of its service and user."""
         bound = copy(self)
