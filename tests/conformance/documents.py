@@ -215,6 +215,7 @@ class DocumentsSuite(RecordsSuite):
             "key": "own",
             "cls": None,
             "document_id": 1,
+            "language": "Solidity",
             "": "empty name",
             "a b'\"\\": 1,
         }

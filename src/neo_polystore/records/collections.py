@@ -39,6 +39,11 @@ class Index(BaseModel):
     keys: tuple[tuple[FieldPath, Literal[1, -1, "text"]], ...] = Field(min_length=1)
     unique: bool = False
 
+    @property
+    def is_text(self) -> bool:
+        """Whether it is searched by words."""
+        return any(direction == "text" for _, direction in self.keys)
+
 
 class _Validator(BaseModel):
     model_config = ConfigDict(extra="forbid")

@@ -18,6 +18,7 @@ from tests.stores.jsonb.test_jsonb import session
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 ROWS = 5_000
+MINE = "mine"
 ACTIONS = ("CREATE", "READ", "UPDATE", "DELETE", "EXECUTE")
 NEWEST: dict[str, Any] = {"order": "timestamp", "descending": True, "limit": 20}
 
@@ -31,6 +32,10 @@ def entry(number: int) -> dict[str, Any]:
         "action": ACTIONS[number % 5],
         "resource": f"wallet/{number % 100}",
         "resource_id": f"w{number}",
+        "tenant_id": MINE if number % 50 == 7 else "another",
+        "service": f"service-{number % 60}",
+        "request_id": f"r{number}",
+        "success": number % 10 != 0,
     }
 
 
@@ -96,6 +101,14 @@ def times(number: int) -> dict[str, Any]:
         ([], NEWEST, "audit_logs_timestamp_-1"),
         ([], {"text": "wallet 77", "limit": 20}, "audit_logs_resource_text_resource_text"),
         (["_id=e77"], {}, "audit_logs_pkey"),
+        (["resource_id=w7"], NEWEST, "audit_logs_resource_id_1_timestamp_-1"),
+        (["service=service-7"], NEWEST, "audit_logs_service_1_timestamp_-1"),
+        (["request_id=r7"], NEWEST, "audit_logs_request_id_1"),
+        ([f"tenant_id={MINE}"], NEWEST, "audit_logs_tenant_id_1_timestamp_-1"),
+        ([f"tenant_id={MINE}"], {**NEWEST, **times(900)}, "audit_logs_"),
+        ([f"tenant_id={MINE}", "user_id=user-7"], NEWEST, "audit_logs_"),
+        ([f"tenant_id={MINE}", "success=false"], NEWEST, "audit_logs_tenant_id_1_timestamp_-1"),
+        ([f"tenant_id={MINE}", "action=READ"], NEWEST, "audit_logs_tenant_id_1_timestamp_-1"),
     ],
 )
 async def test_searches_of_the_audit_log_use_an_index(

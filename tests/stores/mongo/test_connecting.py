@@ -109,9 +109,10 @@ async def test_without_a_login_nothing_is_read(guarded: Mongod, tls: Path) -> No
             await store.migrate()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("lacking", ["tls", "tls_ca_file", "tls_certificate_key_file"])
 async def test_without_one_of_the_settings_nobody_comes_in(
-    guarded: Mongod, tls: Path, lacking: str
+    guarded: Mongod, tls: Path, lacking: str, refused: None
 ) -> None:
     given = {name: value for name, value in files(tls).items() if name != lacking}
     if lacking == "tls":
@@ -121,7 +122,8 @@ async def test_without_one_of_the_settings_nobody_comes_in(
             await store.connect()
 
 
-async def test_tls_to_a_server_without_it_is_unavailable(mongo_server: str) -> None:
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_tls_to_a_server_without_it_is_unavailable(mongo_server: str, refused: None) -> None:
     config = MongoConfig(url=SecretStr(mongo_server), database="none", tls=True, connect_timeout=1)
     store = MongoStore(config)
     with pytest.raises(UnavailableError):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,15 +30,6 @@ from neo_polystore.stores.mongo.writing import encode, problem_of
 
 AUDIT = document_models()["audit_logs"]
 CONTRACTS = document_models()["contract_metadata"]
-
-
-@pytest.fixture
-def refused() -> Iterator[None]:
-    """PyMongo leaves the socket of a probe that is cancelled while it connects to the collector."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def store(url: str) -> MongoStore:

@@ -17,14 +17,12 @@ from pydantic import SecretStr
 from neo_polystore.errors import ConflictError, UsageError
 from neo_polystore.records.collections import Collection, read_collection
 from neo_polystore.records.documents import document_model
-from neo_polystore.records.query import Query, parse_condition
 
 pytest.importorskip("pymongo", reason="the extra `mongo` is not installed")
 
 import bson
 
 from neo_polystore.stores.mongo import history, migrate
-from neo_polystore.stores.mongo.conditions import conditions
 from neo_polystore.stores.mongo.config import MongoConfig
 from neo_polystore.stores.mongo.offenders import offenders
 from neo_polystore.stores.mongo.store import MongoStore
@@ -158,13 +156,3 @@ async def test_what_is_no_position_is_refused(store: MongoStore, token: bytes) -
     with pytest.raises(UsageError, match="no position"):
         async with port.follow(after=base64.urlsafe_b64encode(token).decode()) as changes:
             await anext(changes)
-
-
-async def test_conditions_on_indexed_fields_use_the_index(store: MongoStore) -> None:
-    await store.migrate()
-    model = store.port("readings").record
-    for condition, index in (("level>=5", "level"), ("labels=x", "labels")):
-        query = Query(filters=(parse_condition(model, condition),))
-        target = store.database["readings"]
-        plan = await target.find(conditions(model, query)).explain()
-        assert f"'indexName': '{index}'" in str(plan["queryPlanner"]["winningPlan"])

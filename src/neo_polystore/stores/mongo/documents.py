@@ -26,7 +26,7 @@ from neo_polystore.records.scope import Scope
 from neo_polystore.records.values import is_text
 from neo_polystore.stores.mongo import history, writing
 from neo_polystore.stores.mongo.changes import Change, follow
-from neo_polystore.stores.mongo.conditions import conditions, path_of
+from neo_polystore.stores.mongo.conditions import indexed, path_of
 from neo_polystore.stores.mongo.errors import STORE, translated
 from neo_polystore.stores.mongo.pages import continued, cursor_of, sort_of
 
@@ -123,9 +123,9 @@ class MongoDocuments:
         self, operation: str, query: Query, projection: dict[str, int] | None = None
     ) -> tuple[list[dict[str, Any]], str | None]:
         check_limit(query)
-        wanted = conditions(self.document, query)
+        wanted = indexed(self.document, query)
         if beyond := continued(self.document, query):
-            wanted = {"$and": [wanted, beyond]} if wanted else beyond
+            wanted = {**wanted, "$and": [*wanted.get("$and", ()), beyond]}
         sort = sort_of(self.document, query)
         async with self._asking(f"{self.document.data_type}.{operation}"):
             cursor = self.target.find(wanted, projection).sort(sort).limit(query.limit + 1)
@@ -137,7 +137,7 @@ class MongoDocuments:
 
     async def count(self, query: Query) -> int:
         """How many documents satisfy the conditions."""
-        wanted = conditions(self.document, query)
+        wanted = indexed(self.document, query)
         async with self._asking(f"{self.document.data_type}.count"):
             return await self.target.count_documents(wanted)
 
@@ -178,7 +178,7 @@ class MongoDocuments:
     async def _aggregate(
         self, operation: str, query: Query, *stages: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        wanted = conditions(self.document, query)
+        wanted = indexed(self.document, query)
         async with self._asking(f"{self.document.data_type}.{operation}"):
             cursor = await self.target.aggregate([{"$match": wanted}, *stages], allowDiskUse=True)
             return await cursor.to_list()

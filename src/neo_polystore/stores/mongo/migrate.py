@@ -6,16 +6,21 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from pymongo import errors as driver
+from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 
 from neo_polystore.errors import ConflictError
 from neo_polystore.ports.store import MigrationReport
 from neo_polystore.records.collections import Collection, Index
+from neo_polystore.records.rules import ID
 from neo_polystore.stores.mongo import history
 from neo_polystore.stores.mongo.errors import INDEX_DIFFERS, NAMESPACE_EXISTS, STORE
 from neo_polystore.stores.mongo.offenders import offenders
 
 Database = AsyncDatabase[dict[str, Any]]
+
+_WORDS_AS_THEY_ARE = {"default_language": "none", "language_override": "_text_language"}
+"""No stems and no stop words; a document's field `language` says nothing of how it is indexed."""
 
 
 async def migrate(
@@ -107,19 +112,32 @@ async def _differences(
     steps += [
         f"{collection.name}.{index.name}"
         for index in collection.indexes
-        if not _is_held(index, held.get(index.name))
+        if not _is_held(collection, index, held.get(index.name))
     ]
     return steps
 
 
-def _is_held(index: Index, held: Any) -> bool:
+def _is_held(collection: Collection, index: Index, held: Any) -> bool:
     if held is None:
         return False
     if "weights" in held:  # how a text index shows the fields that it searches
         names = {name for name, direction in index.keys if direction == "text"}
-        return names == set(held["weights"])
+        same = all(held.get(name) == wanted for name, wanted in _WORDS_AS_THEY_ARE.items())
+        return names == set(held["weights"]) and same
     keys = [(name, int(direction)) for name, direction in held["key"]]
-    return keys == list(index.keys) and bool(held.get("unique")) == index.unique
+    return keys == keys_of(collection, index) and bool(held.get("unique")) == index.unique
+
+
+def keys_of(collection: Collection, index: Index) -> list[tuple[str, Any]]:
+    """The keys on the server: one that ends with the time goes on with `_id`.
+
+    Pages are sorted by both, and the server sorts nothing that an index has in order.
+    """
+    keys: list[tuple[str, Any]] = list(index.keys)
+    name, direction = keys[-1]
+    if name == collection.time_field and not index.unique:
+        keys.append((ID, direction))
+    return keys
 
 
 async def _apply(database: Database, collection: Collection, steps: set[str]) -> None:
@@ -134,20 +152,25 @@ async def _apply(database: Database, collection: Collection, steps: set[str]) ->
             await database.command("collMod", collection.name, **_validation(collection))
     for index in collection.indexes:
         if f"{collection.name}.{index.name}" in steps:
-            await _make_index(database, collection.name, index)
+            await _make_index(database[collection.name], keys_of(collection, index), index)
     if steps and collection.versioned:
         name, keys = history.INDEX
         await history.versions_of(database[collection.name]).create_index(keys, name=name)
 
 
-async def _make_index(database: Database, name: str, index: Index) -> None:
-    keys: list[tuple[str, Any]] = list(index.keys)
-    options = {"name": index.name, "unique": True} if index.unique else {"name": index.name}
+async def _make_index(
+    target: AsyncCollection[dict[str, Any]], keys: list[tuple[str, Any]], index: Index
+) -> None:
+    options: dict[str, Any] = {"name": index.name}
+    if index.unique:
+        options["unique"] = True
+    if index.is_text:
+        options |= _WORDS_AS_THEY_ARE
     try:
-        await database[name].create_index(keys, **options)
+        await target.create_index(keys, **options)
     except driver.OperationFailure as error:
         if error.code not in INDEX_DIFFERS:
             raise
-        # an earlier version of the file had other fields under this name
-        await database[name].drop_index(index.name)
-        await database[name].create_index(keys, **options)
+        # an earlier version had other fields or options under this name
+        await target.drop_index(index.name)
+        await target.create_index(keys, **options)
