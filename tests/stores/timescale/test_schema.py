@@ -126,6 +126,19 @@ async def test_a_day_that_was_dropped_is_made_again(store: TimescaleStore) -> No
     assert (await port.write(late)).new == 1
 
 
+async def test_points_are_seen_under_the_name_of_monitoring_too(store: TimescaleStore) -> None:
+    written = points("monitored", 3)
+    await store.port("metrics").write(written)
+    async with store.database.pool.acquire() as connection:
+        rows = await connection.fetch(
+            "SELECT service_name, metric_name, time, value FROM monitoring.metrics"
+            " WHERE service_name = 'monitored' ORDER BY time"
+        )
+        with pytest.raises(asyncpg.PostgresError):
+            await connection.execute("DELETE FROM monitoring.metrics")
+    assert [tuple(row) for row in rows] == [(p.service, p.name, p.time, p.value) for p in written]
+
+
 async def test_every_file_can_be_run_twice(store: TimescaleStore) -> None:
     await store.port("metrics").write(points("twice", 2))
     before = await store.port("metrics").count(Query())
