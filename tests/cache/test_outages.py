@@ -154,7 +154,8 @@ async def test_a_change_that_redis_was_not_told_of_is_delivered_by_the_relay(
         for store in (cut_off, whole):
             await store.connect()
         caches = [cast(Cache, store.port("cache")) for store in (cut_off, whole)]
-        writer = cached("networks", primary, caches[0], later=publishing(postgres.outbox))
+        later = publishing(postgres.outbox)
+        writer = cached("networks", primary, caches[0], budget=10, later=later)
         reader = cached("networks", primary, caches[1], budget=10)
         await writer.write([network(6, 1)])
         for _ in range(2):
@@ -180,3 +181,32 @@ async def test_a_change_that_redis_was_not_told_of_is_delivered_by_the_relay(
         await running
         for store in (cut_off, whole):
             await store.close()
+
+
+async def test_writes_to_a_cache_that_hangs_are_announced_within_one_budget_each(
+    server: RedisServer,
+) -> None:
+    primary, store, told = Primary(), await opened(server.port), list[list[str]]()
+
+    async def later(keys: list[str]) -> None:
+        told.append(keys)
+
+    port: Any = cached("networks", primary, store.port("cache"), budget=BUDGET, later=later)
+    await port.write([network(7, 0)])
+    deferred = len(told)
+    with server.frozen():
+        for version in range(1, 4):
+            started, failures = time.perf_counter(), port.counts.failures
+            await port.write([network(7, version)])
+            assert port.counts.failures == failures + 1  # one call that waited for its budget
+            assert time.perf_counter() - started < BUDGET + SLACK
+            assert len(told) == deferred + version  # in the pause after a failure, too
+            assert (await port.get("7")).name == str(version)
+        started = time.perf_counter()
+        await asyncio.gather(*(port.write([network(key, 1)]) for key in range(100, 150)))
+        assert time.perf_counter() - started < 2 * BUDGET + SLACK
+    async with asyncio.timeout(20):
+        while port.counts.uncertain:
+            assert (await port.get("7")).name == "3"
+            await asyncio.sleep(0.05)
+    await store.close()

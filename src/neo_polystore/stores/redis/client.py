@@ -23,6 +23,7 @@ from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.errors import STORE, translated
 from neo_polystore.stores.redis.keys import Keys
 
+_CLUSTER_MODE = re.compile(r"^(?:redis|server)_mode:cluster", re.MULTILINE)  # Valkey: server_mode
 _RUN_ID = re.compile(r"^run_id:(\w+)", re.MULTILINE)
 
 
@@ -140,7 +141,7 @@ class RedisClient:
             self.run_id = found[1]
             if self.config.cluster:
                 self._run_ids[get_node_name(connection.host, connection.port)] = found[1]
-        self._of_a_cluster = "redis_mode:cluster" in text
+        self._of_a_cluster = _CLUSTER_MODE.search(text) is not None
 
 
 async def _execute(driver: Any, *command: Any) -> Any:
