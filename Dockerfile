@@ -9,7 +9,7 @@ COPY migrations ./migrations
 COPY mongo ./mongo
 COPY timescale ./timescale
 RUN python -m venv /opt/neo-polystore \
-    && /opt/neo-polystore/bin/pip install '.[archive,mongo,clickhouse,elasticsearch,tantivy]' \
+    && /opt/neo-polystore/bin/pip install '.[archive,mongo,clickhouse,elasticsearch,tantivy,otel]' \
     && /opt/neo-polystore/bin/neo-polystore --version
 
 FROM python:3.13.11-slim-bookworm

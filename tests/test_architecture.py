@@ -20,6 +20,7 @@ ALLOWED = {
     "pgkit": LEAVES | {"ports", "activity"},
     "objectkit": LEAVES | {"ports"},
     "stores": LEAVES | {"ports", "pgkit", "objectkit", "coalesce", "activity"},
+    "tracing": {"errors", "activity", "__version__"},
     "wrappers": LEAVES | {"ports", "coalesce"},
     "activity": {"coalesce", "errors"},
     "coalesce": {"errors", "room"},

@@ -7,6 +7,7 @@ carry a hundred records), without locks: it belongs to the event loop that uses 
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -28,6 +29,21 @@ MOST_NAMES: Final = 200
 OTHER: Final = "other"
 """What is counted under more names than these is counted together, as `OTHER`: a name that was
 made of data costs neither memory nor a metric's series."""
+
+SLOW: Final = 1.0
+"""Seconds from which on a call of a store has a line in the log."""
+
+Listener = Callable[[str, str, float], None]
+"""Is told store, operation and seconds of each call that has ended, in the task that made it."""
+
+_listeners: list[Listener] = []
+_log = logging.getLogger(__name__)
+
+
+def listen(listener: Listener) -> Callable[[], None]:
+    """Tell this of every call of a store in this process, until what is returned is called."""
+    _listeners.append(listener)
+    return lambda: _listeners.remove(listener)
 
 
 class Durations:
@@ -69,7 +85,8 @@ class Outcomes:
 class Recorder:
     """Durations and failures of one store's named operations; waits for a free connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: str = "") -> None:
+        self.store = store
         self.statements: ByName[Durations] = ByName(Durations)
         self.transactions: ByName[Outcomes] = ByName(Outcomes)
         self.failures: ByName[Counter[str]] = ByName(Counter)
@@ -78,6 +95,15 @@ class Recorder:
     def statement(self, operation: str) -> Statement:
         """A context around one call of the store: its time, and its failure, count."""
         return Statement(self, operation)
+
+    def took(self, operation: str, seconds: float) -> None:
+        """Count one call of the store that has ended."""
+        self.statements[operation].add(seconds)
+        if seconds >= SLOW:
+            told = {"store": self.store, "operation": operation, "seconds": round(seconds, 3)}
+            _log.info("slow call of a store", extra=told)
+        for listener in _listeners:
+            listener(self.store, operation, seconds)
 
     def failed(self, operation: str, error: PolystoreError) -> None:
         """Count a failure by its class. That something is not there is an answer and no failure."""
@@ -100,7 +126,7 @@ class Statement:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         seconds = perf_counter() - self._started
-        self._recorder.statements[self._operation].add(seconds)
+        self._recorder.took(self._operation, seconds)
         if isinstance(error, PolystoreError):
             self._recorder.failed(self._operation, error)
 

@@ -18,6 +18,7 @@ from neo_polystore.pgkit.bootstrap import prepare_database
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.pitr.access import access_of
 from neo_polystore.settings import Settings
+from neo_polystore.transport import require_tls
 
 EVENTS = "eventsourcing"
 """The schema of the event store in the relational database; see decision 0009."""
@@ -38,7 +39,8 @@ class ServerAddresses:
         self.settings = settings
 
     async def config(self, engine: str) -> Any:
-        """The configuration of one engine."""
+        """The configuration of one engine; ConfigError where it is not safe to go there."""
+        require_tls(self.settings, engine)
         make: Callable[[], Any] = getattr(self, f"_{engine}")
         return make()
 

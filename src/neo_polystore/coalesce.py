@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Hashable, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -162,7 +163,8 @@ class Coalescer(Generic[Item, Answer]):
 
     def _start_lanes(self) -> None:
         if self._queues and len(self._running) < self._lanes:
-            self._running.add(asyncio.create_task(self._drain()))
+            # a batch is nobody's in particular: no request's id, tenant or trace may cling to it
+            self._running.add(Context().run(asyncio.create_task, self._drain()))
 
     def _leave(self, lane: object) -> None:
         self._running.discard(lane)

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic import ValidationError as PydanticError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from neo_polystore.assets import asset
 from neo_polystore.errors import ConfigError
 from neo_polystore.ids import SYSTEM_TENANT
 from neo_polystore.records.base import problems_of
@@ -142,6 +143,9 @@ class Settings(BaseSettings):
     neo_body_seconds: Annotated[float, Field(gt=0)] = Field(
         default=60.0, description="longest that a body takes, or a part of a stream"
     )
+    neo_header_seconds: Annotated[float, Field(gt=0)] = Field(
+        default=15.0, description="longest that the headers of a request take"
+    )
     neo_secrets_key: SecretStr | None = Field(
         default=None,
         description="32 bytes, base64 or hexadecimal, that encrypt MFA secrets; none: no MFA",
@@ -193,8 +197,29 @@ class Settings(BaseSettings):
     )
     neo_host: str = Field(default="127.0.0.1", description="address that `serve` listens on")
     neo_port: Port = Field(default=8003, description="port that `serve` listens on")
+    neo_log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="what `serve` logs: this level and above"
+    )
+    neo_log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="a JSON object per line, or text; auto: text on a terminal"
+    )
+    neo_log_file: Path | None = Field(
+        default=None, description="a file that the same lines go to as well, as JSON"
+    )
+    neo_log_requests: Literal["all", "slow", "none"] = Field(
+        default="slow", description="requests with a line of their own; slow: and failed ones"
+    )
+    neo_log_slow_ms: Annotated[float, Field(ge=0)] = Field(
+        default=1000.0, description="milliseconds from which on a request is slow"
+    )
+    neo_trace_sample: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.0,
+        description="share of requests and jobs that are traced by OpenTelemetry; 0: none",
+    )
     neo_limits: Path | None = Field(
-        default=None, description="file of rate-limit policies and their routes; none: no limits"
+        default=None,
+        description="file of rate-limit policies; off: none; unset: schemas/limits.toml where"
+        " requests come from other machines",
     )
     neo_trusted_proxies: str = Field(
         default="",
@@ -247,10 +272,13 @@ class Settings(BaseSettings):
         default=None, description="a KMS-compatible service; none: AWS"
     )
     neo_vault_url: str | None = Field(default=None, description="address of HashiCorp Vault")
-    neo_vault_token: SecretStr | None = None
-    neo_vault_namespace: str | None = None
+    neo_vault_token: SecretStr | None = Field(default=None, description="the token for it")
+    neo_vault_namespace: str | None = Field(default=None, description="its namespace")
     neo_vault_key: str = Field(default="sealing", description="key of Vault's transit engine")
 
+    neo_plaintext_hosts: str = Field(
+        default="", description="servers that may be talked to without verified TLS, by commas"
+    )
     neo_admin_url: SecretStr | None = Field(
         default=None,
         description="PostgreSQL as administrator, for `db roles` and hypertables' restore",
@@ -259,25 +287,27 @@ class Settings(BaseSettings):
         default=False, description="allow `db clear --force` in the server profile"
     )
 
-    postgres_host: str = "127.0.0.1"
-    postgres_port: Port = 5432
-    postgres_db: str = "neo_service_layer"
-    postgres_user: str = "neo_user"
-    postgres_password: SecretStr = SecretStr("")
+    postgres_host: str = Field(default="127.0.0.1", description="PostgreSQL, or its pooler")
+    postgres_port: Port = Field(default=5432, description="its port")
+    postgres_db: str = Field(default="neo_service_layer", description="the relational database")
+    postgres_user: str = Field(default="neo_user", description="who serves: a member of neo_app")
+    postgres_password: SecretStr = Field(default=SecretStr(""), description="its password")
     postgres_owner: str = Field(
         default="neo_owner", description="role that owns the schema and migrates"
     )
-    postgres_owner_password: SecretStr = SecretStr("")
+    postgres_owner_password: SecretStr = Field(default=SecretStr(""), description="its password")
     postgres_relay: str = Field(default="neo_relay", description="role of relay and scheduler")
-    postgres_relay_password: SecretStr = SecretStr("")
+    postgres_relay_password: SecretStr = Field(default=SecretStr(""), description="its password")
     postgres_retention: str = Field(
         default="neo_retention", description="role that may delete events past their time"
     )
-    postgres_retention_password: SecretStr = SecretStr("")
+    postgres_retention_password: SecretStr = Field(
+        default=SecretStr(""), description="its password"
+    )
     postgres_backup: str = Field(
         default="backup_service", description="user that reads backups, a member of neo_backup"
     )
-    postgres_backup_password: SecretStr = SecretStr("")
+    postgres_backup_password: SecretStr = Field(default=SecretStr(""), description="its password")
     postgres_sslmode: str = Field(
         default="prefer", description="disable, prefer, require, verify-full, ..."
     )
@@ -285,36 +315,51 @@ class Settings(BaseSettings):
     timescale_host: str | None = Field(
         default=None, description="TimescaleDB server, if not POSTGRES_HOST"
     )
-    timescale_port: Port | None = None
-    timescale_db: str = "timeseries"
+    timescale_port: Port | None = Field(default=None, description="its port, if not POSTGRES_PORT")
+    timescale_db: str = Field(default="timeseries", description="the database of the metrics")
     db_pooled: bool = Field(
         default=False, description="POSTGRES_HOST is a pooler in transaction mode (PgBouncer)"
     )
     postgres_direct_host: str | None = Field(
         default=None, description="PostgreSQL itself, for what cannot go through the pooler"
     )
-    postgres_direct_port: Port | None = None
+    postgres_direct_port: Port | None = Field(default=None, description="its port")
     db_enable_retries: bool = Field(
         default=True, description="run transactions again that lost against concurrent ones"
     )
-    db_max_retry_count: Annotated[int, Field(ge=0, le=20)] = 3
+    db_max_retry_count: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=3, description="how often"
+    )
     db_retry_delay_ms: Annotated[float, Field(ge=0)] = Field(
         default=1000.0, description="longest pause before a retry (they begin with 10 ms)"
     )
-    db_max_pool_size: Annotated[int, Field(ge=1, le=200)] = 10
-    db_connection_timeout: Annotated[float, Field(gt=0)] = 30.0
-    db_command_timeout: Annotated[float, Field(gt=0)] = 30.0
+    db_max_pool_size: Annotated[int, Field(ge=1, le=200)] = Field(
+        default=10, description="connections of each process to each database"
+    )
+    db_connection_timeout: Annotated[float, Field(gt=0)] = Field(
+        default=30.0, description="seconds that connecting may take, and waiting for a connection"
+    )
+    db_command_timeout: Annotated[float, Field(gt=0)] = Field(
+        default=30.0, description="seconds that a statement may take"
+    )
 
-    redis_host: str = "127.0.0.1"
-    redis_port: Port = 6379
-    redis_password: SecretStr = SecretStr("")
-    redis_ssl: bool = False
+    redis_host: str = Field(default="127.0.0.1", description="Redis or Valkey")
+    redis_port: Port = Field(default=6379, description="its port")
+    redis_password: SecretStr = Field(default=SecretStr(""), description="its password")
+    redis_ssl: bool = Field(default=False, description="talk TLS")
     redis_cluster: bool = Field(default=False, description="REDIS_HOST is one of a Redis Cluster")
 
-    mongo_url: SecretStr = SecretStr("mongodb://127.0.0.1:27017")
-    mongo_db: str = "neo_service_layer"
-    mongo_max_pool_size: Annotated[int, Field(ge=1)] = 50
-    mongo_min_pool_size: Annotated[int, Field(ge=0)] = 0
+    mongo_url: SecretStr = Field(
+        default=SecretStr("mongodb://127.0.0.1:27017"),
+        description="MongoDB, user and password in it",
+    )
+    mongo_db: str = Field(default="neo_service_layer", description="its database")
+    mongo_max_pool_size: Annotated[int, Field(ge=1)] = Field(
+        default=50, description="most connections"
+    )
+    mongo_min_pool_size: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="connections that are kept open"
+    )
     mongo_tls: bool | None = Field(default=None, description="talk TLS; unset: as MONGO_URL says")
     mongo_tls_ca_file: Path | None = Field(
         default=None, description="whom to trust; unset: the system's certificates"
@@ -326,24 +371,24 @@ class Settings(BaseSettings):
     s3_endpoint_url: str | None = Field(
         default=None, description="an S3-compatible service; none: AWS"
     )
-    s3_region: str = "us-east-1"
+    s3_region: str = Field(default="us-east-1", description="its region")
     s3_access_key_id: str | None = Field(
         default=None, description="none: boto3's own credential chain"
     )
-    s3_secret_access_key: SecretStr = SecretStr("")
+    s3_secret_access_key: SecretStr = Field(default=SecretStr(""), description="its secret")
 
-    clickhouse_host: str = "127.0.0.1"
-    clickhouse_port: Port = 8123
-    clickhouse_user: str = "default"
-    clickhouse_password: SecretStr = SecretStr("")
-    clickhouse_db: str = "neo_polystore"
-    clickhouse_secure: bool = False
+    clickhouse_host: str = Field(default="127.0.0.1", description="ClickHouse, by HTTP")
+    clickhouse_port: Port = Field(default=8123, description="its port")
+    clickhouse_user: str = Field(default="default", description="who asks")
+    clickhouse_password: SecretStr = Field(default=SecretStr(""), description="its password")
+    clickhouse_db: str = Field(default="neo_polystore", description="its database")
+    clickhouse_secure: bool = Field(default=False, description="talk TLS")
 
     elasticsearch_url: SecretStr | None = Field(
         default=None, description="Elasticsearch or OpenSearch; none: tantivy keeps the logs"
     )
-    elasticsearch_user: str = ""
-    elasticsearch_password: SecretStr = SecretStr("")
+    elasticsearch_user: str = Field(default="", description="who asks")
+    elasticsearch_password: SecretStr = Field(default=SecretStr(""), description="its password")
     elasticsearch_api_key: SecretStr = Field(
         default=SecretStr(""), description="goes before user and password"
     )
@@ -399,6 +444,13 @@ class Settings(BaseSettings):
     def asks_for_tokens(self) -> bool:
         """Whether requests need a token; where not, they may come from this machine alone."""
         return self.neo_auth == "required" or self.neo_profile == "server"
+
+    @property
+    def limits_file(self) -> Path | None:
+        """The file of rate-limit policies that holds, if one does."""
+        if self.neo_limits is not None:
+            return None if str(self.neo_limits) == "off" else self.neo_limits
+        return asset("schemas/limits.toml") if self.neo_profile == "server" else None
 
     def home(self) -> UUID:
         """The tenant whose administrators administer the platform itself."""

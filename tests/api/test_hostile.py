@@ -14,6 +14,7 @@ import uvicorn
 
 from neo_polystore.api.app import create_app
 from neo_polystore.api.downloads import attachment
+from neo_polystore.api.patience import patient
 from neo_polystore.errors import ConfigError
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
@@ -131,7 +132,9 @@ async def test_no_object_is_written_outside_its_store(
 async def slow(settings: Settings, polystore: Polystore) -> AsyncIterator[str]:
     """The API behind a real server, with a second for a body; its address."""
     app = create_app(protected(settings, neo_body_seconds=0.5), opened=shared(polystore))
-    config = uvicorn.Config(app, port=0, log_level="critical", lifespan="on")
+    config = uvicorn.Config(
+        app, port=0, log_level="critical", lifespan="on", http=patient(0.5), timeout_keep_alive=30
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
     while not server.started:
@@ -156,6 +159,56 @@ async def test_a_body_that_does_not_come_is_given_up(slow: str, path: str) -> No
     answer = await reader.read()  # to the end: the connection is closed as well
     assert answer.startswith(b"HTTP/1.1 408")
     assert 0.4 < time.monotonic() - started < 10
+    writer.close()
+
+
+FINE = b"GET /health HTTP/1.1\r\nHost: api\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"GET /health HTTP/1.1\r\nHost:", b"G", FINE + b"GET /health HT"],
+    ids=["nothing", "half a header", "half a method", "half of a second request"],
+)
+async def test_headers_that_do_not_come_are_given_up(slow: str, sent: bytes) -> None:
+    host, _, port = slow.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    started = time.monotonic()
+    writer.write(sent)
+    answer = await reader.read()  # to the end: the connection is closed
+    assert 0.4 < time.monotonic() - started < 10
+    if sent.startswith(FINE):
+        assert answer.startswith(b"HTTP/1.1 200")
+    last = answer[answer.rindex(b"HTTP/1.1 ") :]
+    head, _, body = last.partition(b"\r\n\r\n")
+    assert last.startswith(b"HTTP/1.1 408")
+    assert f"content-length: {len(body)}".encode() in head
+    writer.close()
+
+
+async def test_a_header_a_moment_does_not_keep_a_connection(slow: str) -> None:
+    host, _, port = slow.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    started = time.monotonic()
+    writer.write(b"GET /health HTTP/1.1\r\n")
+    for number in range(4):
+        writer.write(b"X-%d: a\r\n" % number)
+        await asyncio.sleep(0.1)
+    assert (await reader.read()).startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - started < 10
+    writer.close()
+
+
+async def test_an_idle_connection_between_requests_is_not_given_up(slow: str) -> None:
+    host, _, port = slow.partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    for _ in range(2):
+        writer.write(FINE)
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+        await reader.readexactly(length)
+        await asyncio.sleep(0.7)
     writer.close()
 
 

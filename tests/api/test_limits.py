@@ -21,6 +21,7 @@ from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.store import RedisStore
+from tests.api.protected import bearer, protected_api
 from tests.redis_server import RedisServer
 
 POLICIES = """
@@ -329,3 +330,20 @@ def test_the_file_that_the_documentation_shows_is_right(settings: Settings, tmp_
         )
     }
     assert list(found.values()) == [["reads"], ["reads", "writes"], ["reads"], []]
+
+
+async def test_where_others_can_come_guesses_of_passwords_are_bounded_by_default(
+    settings: Settings, polystore: Polystore
+) -> None:
+    guess = {"username": "a", "password": "b", "tenant": str(uuid4())}
+    async with protected_api(settings, polystore, neo_profile="server") as api:
+        answers = [await api.post("/api/auth/login", json=guess) for _ in range(21)]
+        assert [answer.status_code for answer in answers] == [401] * 20 + [429]
+        assert int(answers[-1].headers["Retry-After"]) <= 60
+        one = await api.get("/api/store/networks/1", headers=bearer("reader"))
+        assert "q=60000;w=60;neo-burst=20000" in one.headers["RateLimit-Policy"]
+        assert "RateLimit" not in (await api.get("/health")).headers
+    for changes in ({"neo_profile": "server", "neo_limits": Path("off")}, {}):
+        async with protected_api(settings, polystore, **changes) as api:
+            answer = await api.get("/api/store/networks/1", headers=bearer("reader"))
+            assert "RateLimit" not in answer.headers

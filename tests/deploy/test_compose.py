@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from neo_polystore.errors import ConfigError
 from neo_polystore.settings import Settings
+from neo_polystore.transport import require_tls
 from tests.deploy.renderer import ROOT, compose, refusal, secrets
 
 FILES = (
@@ -125,6 +127,33 @@ def test_every_setting_that_is_given_is_one() -> None:
             continue
         for variable in service.get("environment") or {}:
             assert variable in known or others.fullmatch(variable), f"{name}: {variable}"
+
+
+@pytest.mark.parametrize("files", FILES[:2], ids="+".join)
+def test_no_store_is_talked_to_in_the_clear_but_those_that_are_named(
+    files: tuple[str, ...],
+) -> None:
+    seen = 0
+    for name, service in project(files)["services"].items():
+        given = service.get("environment") or {}
+        if "NEO_PLAINTEXT_HOSTS" not in given:
+            assert not service["image"].startswith("neo-polystore:") or "CLICK" not in str(given)
+            continue
+        known = {key.lower(): value for key, value in given.items()}
+        fields = {key: value for key, value in known.items() if key in Settings.model_fields}
+        settings = Settings(_env_file=None, **fields)  # type: ignore[call-arg]
+        for engine in ("postgres", "event_store", "timescale", "redis", "mongo", "s3"):
+            require_tls(settings, engine)
+            if len(files) > 1:
+                continue
+            with pytest.raises(ConfigError):
+                require_tls(settings.model_copy(update={"neo_plaintext_hosts": ""}), engine)
+        require_tls(settings, "clickhouse")
+        seen += 1
+        assert (given["NEO_PLAINTEXT_HOSTS"] == "clickhouse,elasticsearch") == (len(files) > 1), (
+            name
+        )
+    assert seen >= 4
 
 
 @pytest.mark.parametrize("name", NAMES)

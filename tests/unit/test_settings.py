@@ -65,6 +65,7 @@ async def test_a_pooler_is_gone_around_by_all_but_the_application() -> None:
         postgres_port=6432,
         postgres_direct_host="server",
         timescale_host="other",
+        neo_plaintext_hosts="pooler,server,other",
     )
     addresses = ServerAddresses(settings)
     for engine in ("postgres", "jsonb", "event_store"):

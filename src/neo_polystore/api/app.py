@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
@@ -10,7 +11,7 @@ from functools import partial
 from fastapi import FastAPI
 from starlette.types import Scope
 
-from neo_polystore import __version__
+from neo_polystore import __version__, tracing
 from neo_polystore.api import docs, errors, limits, protection
 from neo_polystore.api.ingestion import Ingestion
 from neo_polystore.api.measured import Measured
@@ -20,16 +21,20 @@ from neo_polystore.api.routers import (
     attest,
     audit,
     auth,
+    backups,
+    cache,
     health,
     metrics,
     metrics_ingest,
     outbox,
     retention,
     scheduler,
+    schemas,
     sealed,
     store,
     telemetry,
 )
+from neo_polystore.api.routers import limits as limit_checks
 from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.auth.principal import Principal
 from neo_polystore.backup.session import newest_backups
@@ -65,6 +70,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        stop = tracing.start(settings.neo_trace_sample)
+        try:
+            async with serving(app):
+                yield
+        finally:
+            await asyncio.to_thread(stop)  # it sends what is left
+
+    @asynccontextmanager
+    async def serving(app: FastAPI) -> AsyncIterator[None]:
         async with opened or open_polystore(settings, tolerant=True) as polystore:
             app.state.polystore = polystore
             limits.start(app, polystore)
@@ -113,6 +127,10 @@ def create_app(
     app.include_router(metrics.router)
     app.include_router(metrics_ingest.router)
     app.include_router(admin.router)
+    app.include_router(limit_checks.router)
+    app.include_router(schemas.router)
+    app.include_router(backups.router)
+    app.include_router(cache.router)
     app.include_router(outbox.router)
     app.include_router(retention.router)
     app.include_router(scheduler.router)

@@ -53,7 +53,10 @@ class Authenticated:
                 else:
                     found = await self._authenticator().principal(token)
                     state["principal"] = found
-                    bind_contextvars(tenant=str(found.scope.tenant), user=found.scope.user)
+                    acting = found.scope
+                    bind_contextvars(
+                        tenant=str(acting.tenant), service=acting.service, user=acting.user
+                    )
             except PolystoreError as error:
                 state["principal"], state["refused"] = None, error
         await self._app(scope, receive, send)

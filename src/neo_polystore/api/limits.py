@@ -89,13 +89,13 @@ def limited(*policies: str, cost: int | None = None) -> Callable[[Request], Awai
 
 
 def install(app: FastAPI, settings: Settings) -> None:
-    """Put the policies of `neo_limits` before all routes; call it when the routes are there.
+    """Put the policies of `limits_file` before all routes; call it when the routes are there.
 
     Raises ConfigError for a file that cannot be read, or that names a route there is none of.
     """
-    if settings.neo_limits is None:
+    if (file := settings.limits_file) is None:
         return
-    policies = load_policies(settings.neo_limits)
+    policies = load_policies(file)
     described = get_openapi(title=app.title, version=app.version, routes=app.routes)
     policies.check_templates(described["paths"])
     app.state.limit_policies = policies

@@ -10,8 +10,10 @@ from neo_polystore.api.clients import parse_networks
 from neo_polystore.api.described import describe_security
 from neo_polystore.api.direct import Direct
 from neo_polystore.api.guard import Authenticated, Authorized
+from neo_polystore.api.logged import RequestLines
 from neo_polystore.api.received import Bounds
 from neo_polystore.api.request_context import RequestContext
+from neo_polystore.api.traced import Traced
 from neo_polystore.auth.authenticator import Authenticator
 from neo_polystore.auth.configured import tokens_of
 from neo_polystore.auth.permissions import RULES
@@ -23,7 +25,7 @@ from neo_polystore.settings import Settings, listed
 def install(app: FastAPI, settings: Settings) -> None:
     """Ask who calls and whether he may; call it last. ConfigError for settings that are unsafe.
 
-    From the outside in: counting, the request's context, CORS, recording, who it is, rate
+    From the outside in: counting, tracing, the request's context, CORS, recording, who it is, rate
     limits, whether he may; then the handlers that are called directly, then all others.
     """
     app.state.authenticator = Authenticator(
@@ -42,8 +44,12 @@ def install(app: FastAPI, settings: Settings) -> None:
             cross_site=settings.asks_for_tokens,
             origins=origins,
             https=settings.neo_profile == "server",
+            lines=RequestLines(settings.neo_log_requests, slow_ms=settings.neo_log_slow_ms),
+            trace_ids=not settings.neo_trace_sample,
         )
     ]
+    if settings.neo_trace_sample:
+        context.insert(0, Middleware(Traced))
     if origins:
         context.append(
             Middleware(

@@ -1,7 +1,7 @@
 """What surrounds every request: its id in logs and answer, where it may be addressed to, headers.
 
-Request id, tenant and user are in structlog's context variables while a request is worked on, so
-every line that is logged on its behalf carries them.
+Request id, trace id, tenant, service and user are in structlog's context variables while a request
+is worked on, so every line that is logged on its behalf carries them.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from itertools import count
+from time import perf_counter
 from typing import Final
 from uuid import uuid4
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bind_contextvars, unbind_contextvars
 
+from neo_polystore.api.logged import RequestLines
 from neo_polystore.api.responses import problem_response
 
 _REQUEST_ID: Final = re.compile(rb"[\w.:/+=-]{1,128}")
-_LOGGED: Final = ("request_id", "tenant", "user")
+_TRACE: Final = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")
+_LOGGED: Final = ("request_id", "trace_id", "tenant", "service", "user")
 
 _API: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -45,7 +49,9 @@ class RequestContext:
     a web page from reaching a server on its reader's own machine by a name of its own.
     `cross_site` says whether a request that a browser marks as another site's may change
     something: where no token is asked for, nothing else would keep that page from it.
-    `https` tells browsers to come by TLS only.
+    `https` tells browsers to come by TLS only. `lines` are the log's; `trace_ids` says whether the
+    trace in a caller's `traceparent` (W3C) is in them, because nobody else puts one there.
+    What nobody caught is answered with a problem document, and raised on.
     """
 
     def __init__(
@@ -56,8 +62,12 @@ class RequestContext:
         cross_site: bool = True,
         origins: Collection[str] = (),
         https: bool = False,
+        lines: RequestLines | None = None,
+        trace_ids: bool = True,
     ):
         self._app = app
+        self._lines = lines or RequestLines("none")
+        self._trace_ids = trace_ids
         self._hosts = frozenset(host.lower() for host in hosts)
         self._cross_site = cross_site
         self._origins = frozenset(origins)
@@ -78,9 +88,12 @@ class RequestContext:
         state = scope.setdefault("state", {})
         state["request_id"] = identity.decode()
         path: str = scope["path"]
+        status = 0
 
         async def sending(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = list(message.get("headers", ()))
                 headers += self._headers
                 headers.append((b"x-request-id", identity))
@@ -93,16 +106,29 @@ class RequestContext:
             await send(message)
 
         bind_contextvars(request_id=state["request_id"])
+        if self._trace_ids and (found := _TRACE.fullmatch(given.get(b"traceparent", b""))):
+            bind_contextvars(trace_id=found[1].decode())
+        started = perf_counter()
         try:
-            refused = self._refused(scope["method"], given)
-            if refused is None:
-                await self._app(scope, receive, sending)
-                return
-            status, why = refused
-            answer = problem_response(status=status, title=why[0], detail=why[1], instance=path)
-            await answer(scope, receive, sending)
-        finally:
-            unbind_contextvars(*_LOGGED)
+            await self._answered(scope, receive, sending, given)
+        except Exception:
+            if not status:
+                await _unexpected(path)(scope, receive, sending)
+            self._lines.ended(scope, status, perf_counter() - started)
+            raise  # what is bound stays so: the server logs the traceback, with this request's id
+        self._lines.ended(scope, status, perf_counter() - started)
+        unbind_contextvars(*_LOGGED)
+
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Send, given: dict[bytes, bytes]
+    ) -> None:
+        refused = self._refused(scope["method"], given)
+        if refused is None:
+            await self._app(scope, receive, send)
+            return
+        status, (title, why) = refused
+        answer = problem_response(status=status, title=title, detail=why, instance=scope["path"])
+        await answer(scope, receive, send)
 
     def _refused(
         self, method: str, given: dict[bytes, bytes]
@@ -121,7 +147,18 @@ class RequestContext:
         return None
 
 
-_LOOKED_AT: Final = frozenset({b"x-request-id", b"host", b"origin", b"sec-fetch-site"})
+_LOOKED_AT: Final = frozenset(
+    {b"x-request-id", b"host", b"origin", b"sec-fetch-site", b"traceparent"}
+)
+
+
+def _unexpected(path: str) -> Response:
+    return problem_response(
+        status=500,
+        title="Internal Server Error",
+        detail="something failed that should not; the log has it under this X-Request-Id",
+        instance=path,
+    )
 
 
 def _name(host: str) -> str:

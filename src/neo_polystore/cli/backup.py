@@ -20,6 +20,7 @@ from neo_polystore.backup.prune import Rules, Verdict
 from neo_polystore.backup.run import Options, run_backup
 from neo_polystore.backup.runs import Run
 from neo_polystore.backup.session import opened_run, opened_target, proving
+from neo_polystore.backup.summary import listed, summary
 from neo_polystore.backup.verify import Proof
 from neo_polystore.backup.verify import verify as verify_run
 from neo_polystore.build import made_stores
@@ -69,7 +70,7 @@ def list_(target: TargetOption = None, as_json: JsonOption = False) -> None:
     """Show the runs, newest first, and how old the newest proven one of each store is."""
     found, proven = run_work(_list(target))
     if as_json:
-        print_json({"runs": [_run_dict(each) for each in found], "proven": proven})
+        print_json({"runs": [listed(each) for each in found], "proven": proven})
         return
     console.print(_runs_table(found) if found else "no runs")
     for name, newest in proven.items():
@@ -150,27 +151,6 @@ def extract(
     run_work(_extract(target, run, store, stream, to))
 
 
-def summary(manifest: Manifest) -> dict[str, Any]:
-    """A run without the list of its parts."""
-    return {
-        "run": manifest.id,
-        "started": manifest.started,
-        "finished": manifest.finished,
-        "encrypted": manifest.key_id is not None,
-        "versions": manifest.versions,
-        "stores": [
-            {
-                **store.model_dump(exclude={"streams"}),
-                "rows": store.rows,
-                "content_bytes": sum(stream.content_bytes for stream in store.streams),
-                "stored_bytes": store.stored_bytes,
-                "streams": len(store.streams),
-            }
-            for store in manifest.stores
-        ],
-    }
-
-
 async def _make(place: str | None, options: Options) -> Manifest:
     settings = Settings.load()
     async with opened_target(settings, place) as (target, key):
@@ -246,23 +226,6 @@ async def _prune(place: str | None, rules: Rules, *, dry_run: bool) -> list[Verd
             if not verdict.keep and not dry_run:
                 await asyncio.to_thread(pruning.remove, target, verdict.run.id)
         return verdicts
-
-
-def _run_dict(each: Run) -> dict[str, Any]:
-    return {
-        "run": each.id,
-        "started": each.started,
-        "age_seconds": round((datetime.now(UTC) - each.started).total_seconds()),
-        "bytes": each.size,
-        "complete": each.complete,
-        "encrypted": each.encrypted,
-        "stores": each.stores,
-        "rows": each.rows,
-        "proven": each.proven,
-        "failed": each.failed,
-        "proven_at": each.proven_at,
-        "problem": each.problem,
-    }
 
 
 def _runs_table(found: list[Run]) -> Table:

@@ -108,7 +108,7 @@ def reset(
 
 
 def _policies() -> Policies:
-    path = Settings.load().neo_limits
+    path = Settings.load().limits_file
     return Policies({}) if path is None else load_policies(path)
 
 

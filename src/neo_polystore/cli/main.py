@@ -34,6 +34,7 @@ from neo_polystore.cli import (
     store,
     wal,
 )
+from neo_polystore.ops import log_setup
 
 app = typer.Typer(
     name="neo-polystore",
@@ -88,6 +89,7 @@ def common(
     ] = False,
 ) -> None:
     """One storage facade over many stores."""
+    log_setup.warnings_only()
 
 
 def main() -> None:

@@ -14,11 +14,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from neo_polystore import tracing
 from neo_polystore.build import open_polystore
 from neo_polystore.cli.outbox import DryRun, relational, show_counts
 from neo_polystore.cli.output import JsonOption, console, err, print_json, run
 from neo_polystore.cli.text import printable
 from neo_polystore.errors import UsageError
+from neo_polystore.ops import log_setup
 from neo_polystore.ops.background import jobs_of, operational, process_name
 from neo_polystore.ops.history import history
 from neo_polystore.ops.job_rules import JOBS, ruled
@@ -164,6 +166,9 @@ async def _run(job: str) -> Run:
 
 
 async def _serve() -> None:
+    settings = Settings.load()
+    log_setup.configure(settings)
+    stop_tracing = tracing.start(settings.neo_trace_sample)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -171,6 +176,7 @@ async def _serve() -> None:
     async with _everything() as scheduler:
         err.print(f"running {len(scheduler.jobs)} jobs as they come due")
         await scheduler.run_forever(stop)
+    await asyncio.to_thread(stop_tracing)
 
 
 async def _trigger(job: str) -> None:

@@ -11,10 +11,13 @@ import typer
 import uvicorn
 from rich.markup import escape
 
+from neo_polystore.api.patience import patient
+from neo_polystore.assets import asset
 from neo_polystore.auth.configured import tokens_of
 from neo_polystore.build import open_polystore
 from neo_polystore.cli.output import err, fail, run
 from neo_polystore.errors import ConfigError, PolystoreError
+from neo_polystore.ops import log_setup
 from neo_polystore.ops.demo import run_demo
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
@@ -33,6 +36,7 @@ def serve(
     try:
         settings = Settings.load()
         settings = protected(settings, host or settings.neo_host)
+        log_setup.configure(settings)
         listener = listen(host or settings.neo_host, port or settings.neo_port)
     except PolystoreError as error:
         raise fail(error) from None
@@ -48,8 +52,9 @@ def serve(
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(settings, started=started),
-            log_level="warning",
-            access_log=False,
+            http=patient(settings.neo_header_seconds),
+            log_config=None,  # as everything else logs
+            access_log=False,  # NEO_LOG_REQUESTS
             proxy_headers=False,  # NEO_TRUSTED_PROXIES says whose are believed, and for what
             timeout_graceful_shutdown=10,
         )
@@ -116,7 +121,8 @@ def protected(settings: Settings, host: str) -> Settings:
             " they are is set. Set JWT_SECRET_KEY or NEO_JWT_JWKS, or NEO_AUTH=required where"
             " logins and API keys are enough; or listen on 127.0.0.1, ::1 or localhost"
         )
-    return settings.model_copy(update={"neo_auth": "required"})
+    limits = settings.neo_limits or asset("schemas/limits.toml")
+    return settings.model_copy(update={"neo_auth": "required", "neo_limits": limits})
 
 
 def is_loopback(host: str) -> bool:

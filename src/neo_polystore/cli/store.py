@@ -21,7 +21,10 @@ from neo_polystore.stores.postgres import diagnostics
 from neo_polystore.stores.postgres.diagnostics import Answer
 from neo_polystore.stores.postgres.vacuum import vacuum as run_vacuum
 
-app = typer.Typer(help="What an engine says about itself.", no_args_is_help=True)
+app = typer.Typer(
+    help="One engine: set up, probe, let go of what is old, back up; its own diagnostics.",
+    no_args_is_help=True,
+)
 postgres = typer.Typer(help="Diagnostics of PostgreSQL.", no_args_is_help=True)
 app.add_typer(postgres, name="postgres")
 postgres.command("drop-year")(drop_year)
@@ -29,7 +32,7 @@ app.add_typer(store_timescale.app, name="timescale")
 app.add_typer(store_redis.app, name="redis")
 app.add_typer(store_s3.app, name="s3")
 store_admin.add_commands(postgres, "postgres")
-store_admin.add_commands(store_timescale.app, "timescale", status=False)
+store_admin.add_commands(store_timescale.app, "timescale", status=False, retention=False)
 store_admin.add_commands(store_redis.app, "redis", status=False)
 for _engine in ("event_store", "jsonb", "mongo", "files", "clickhouse", "elasticsearch", "tantivy"):
     app.add_typer(store_admin.group(_engine), name=_engine)

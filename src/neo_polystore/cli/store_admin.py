@@ -1,4 +1,4 @@
-"""`neo-polystore store ENGINE init|status`: what every engine has, by the control plane."""
+"""`neo-polystore store ENGINE init|status|retention|backup`: what every engine has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import typer
 from rich.markup import escape
 
 from neo_polystore.build import made_stores
-from neo_polystore.cli.output import JsonOption, console, print_json, run
+from neo_polystore.cli import backup as backup_cli
+from neo_polystore.cli import retention as retention_cli
+from neo_polystore.cli.backup import TargetOption
+from neo_polystore.cli.output import JsonOption, console, fail, print_json, run
 from neo_polystore.errors import PolystoreError, UsageError
 from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.routing import load_routing
@@ -33,6 +36,7 @@ ENGINES = {
 
 T = TypeVar("T")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what is pending.")]
+Planned = Annotated[bool, typer.Option("--dry-run", help="Only show what would go.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +54,15 @@ class State:
         return self.health.status in ("healthy", "degraded") and ready
 
 
-def add_commands(app: typer.Typer, engine: str, *, init: bool = True, status: bool = True) -> None:
-    """Give an engine's group `init` and `status`, where it has none of its own."""
+def add_commands(
+    app: typer.Typer,
+    engine: str,
+    *,
+    init: bool = True,
+    status: bool = True,
+    retention: bool = True,
+) -> None:
+    """Give an engine's group `backup` and, where it has none of its own, the others."""
     called = ENGINES[engine]
 
     def make(dry_run: DryRun = False, as_json: JsonOption = False) -> None:
@@ -60,6 +71,16 @@ def add_commands(app: typer.Typer, engine: str, *, init: bool = True, status: bo
     def state(as_json: JsonOption = False) -> None:
         _status(engine, as_json=as_json)
 
+    def let_go(dry_run: Planned = False, as_json: JsonOption = False) -> None:
+        retention_cli.apply(_served(engine), dry_run=dry_run, as_json=as_json)
+
+    def backup(target: TargetOption = None, as_json: JsonOption = False) -> None:
+        _served(engine)
+        backup_cli.make(store=[engine], target=target, as_json=as_json)
+
+    app.command("backup", help=f"Back up {called} alone, in a run of its own.")(backup)
+    if retention:
+        app.command("retention", help=f"Let go of what is past its time in {called}.")(let_go)
     if init:
         app.command("init", help=f"Make what {called} needs; run again it changes nothing.")(make)
     if status:
@@ -110,15 +131,28 @@ async def _state(store: Store) -> State:
 
 async def _with(engine: str, work: Callable[[Store], Awaitable[T]]) -> T:
     """With this engine's store alone; UsageError where nothing is routed to it."""
+    served = _routed(engine)
+    async with made_stores(Settings.load(), data_types=served[:1]) as (_, stores):
+        return await work(stores[engine])
+
+
+def _routed(engine: str) -> list[str]:
+    """The data types that are routed to an engine; UsageError where there are none."""
     settings = Settings.load()
-    settings.declare()
     routing = load_routing(settings.neo_profile, settings.neo_routing, addressed=settings.addressed)
     served = [route.data_type for route in routing if route.primary == engine]
     if not served:
         routed = sorted({route.primary for route in routing})
         raise UsageError(f"{engine} is not routed; there are {', '.join(routed)}")
-    async with made_stores(settings, data_types=served[:1]) as (_, stores):
-        return await work(stores[engine])
+    return served
+
+
+def _served(engine: str) -> list[str]:
+    """As `_routed`, for a command: what is wrong ends it."""
+    try:
+        return _routed(engine)
+    except PolystoreError as error:
+        raise fail(error) from None
 
 
 def _schema(report: MigrationReport) -> str:

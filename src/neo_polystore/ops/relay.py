@@ -24,6 +24,7 @@ from neo_polystore.ops.delivery import BlockedError, Delivery, TopicCounts
 from neo_polystore.ops.lease import LeaseLostError, keeping
 from neo_polystore.ops.sinks import SinkFor
 from neo_polystore.ports.outbox import Claim, Feed
+from neo_polystore.tracing import span
 
 _log = logging.getLogger(__name__)
 
@@ -167,7 +168,8 @@ class Relay:
             )
             if not batch:
                 return
-            await delivery.deliver(batch)
+            with span(f"deliver {claim.topic}", messages=len(batch)):
+                await delivery.deliver(batch)
 
     def _pause(self, failures: int) -> float:
         longest = self._options.longest_pause

@@ -23,6 +23,7 @@ from neo_polystore.errors import (
 )
 from neo_polystore.ops.lease import LeaseLostError, keeping
 from neo_polystore.ports.scheduling import Firing, Ledger, Outcome
+from neo_polystore.tracing import span
 
 _log = logging.getLogger(__name__)
 
@@ -223,7 +224,8 @@ class Scheduler:
         started = asyncio.get_running_loop().time()
         try:
             async with keeping(partial(self._renew, firing), seconds=job.lease, since=asked):
-                run = Run(firing, "done", result=await job.work(firing))
+                with span(f"job {job.name}"):
+                    run = Run(firing, "done", result=await job.work(firing))
         except LeaseLostError as error:
             return Run(firing, "lost", error=str(error))
         except asyncio.CancelledError:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal
 
 from alembic.migration import MigrationContext
@@ -35,6 +37,9 @@ WHERE environment = :environment AND revision = :revision
 
 Direction = Literal["upgrade", "downgrade"]
 
+_DONE: dict[Direction, str] = {"upgrade": "applied", "downgrade": "taken back"}
+_log = logging.getLogger(__name__)
+
 # `alembic.op` is one per process: two databases that migrate at once would swap statements
 _OPERATING = threading.Lock()
 
@@ -54,8 +59,17 @@ async def run(
     if not revision.transactional:
         engine = engine.execution_options(isolation_level="AUTOCOMMIT")
     try:
+        started = perf_counter()
         async with _operating(), engine.connect() as connection:
             await _run(connection, environment, revision, direction)
+        _log.info(
+            f"revision {_DONE[direction]}",
+            extra={
+                "store": store,
+                "revision": revision.id,
+                "milliseconds": round((perf_counter() - started) * 1000, 3),
+            },
+        )
     except DBAPIError as error:
         raise _explained(error, store=store, revision=revision, direction=direction) from error
     finally:

@@ -177,7 +177,7 @@ class Database:
     def __init__(self, config: PgConfig, *, store: str, recorder: Recorder | None = None):
         self.config = config
         self.store = store
-        self.recorder = recorder or Recorder()
+        self.recorder = recorder or Recorder(store)
         self._pool: Pool | None = None
         self._opening = asyncio.Lock()
         self.usage = Usage()
@@ -296,7 +296,7 @@ class Database:
             try:
                 yield connection
             finally:
-                self.recorder.statements[operation].add(perf_counter() - started)
+                self.recorder.took(operation, perf_counter() - started)
 
     @asynccontextmanager
     async def transaction(
@@ -334,7 +334,7 @@ class Database:
                 try:
                     yield connection
                 finally:
-                    self.recorder.statements[operation].add(perf_counter() - started)
+                    self.recorder.took(operation, perf_counter() - started)
 
     @asynccontextmanager
     async def statement(self, operation: str, scope: Scope = NOBODY) -> AsyncIterator[Connection]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 from uuid import UUID
 
 INVALIDATION_TOPIC = "cache_invalidation"
@@ -140,3 +140,16 @@ class Cache(Protocol):
         Ends the `change` where one is named; changes that others have under way go on. Answers
         whether there was anything under any of the keys.
         """
+
+
+@runtime_checkable
+class Flushing(Protocol):
+    """A store whose keys can be removed by family, for operators."""
+
+    @property
+    def families(self) -> Sequence[str]:
+        """The names of the families."""
+
+    async def flush(self, family: str, *, dry_run: bool = False) -> int:
+        """Remove every key of a family; how many there were. Cached values come back by
+        themselves, counts do not. UsageError for no such family."""

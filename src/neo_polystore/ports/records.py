@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar, runtime_checkable
 
 from neo_polystore.records.base import Record
 from neo_polystore.records.query import Query
@@ -62,3 +62,11 @@ class Records(Protocol[R]):
 
     async def distinct(self, query: Query, field: str) -> list[Any]:
         """The different values of a field over those records, sorted, absent ones left out."""
+
+
+@runtime_checkable
+class Deleting(Protocol):
+    """A record port whose records can be deleted one by one."""
+
+    async def delete(self, key: str) -> None:
+        """Delete the record with this key; raises NotFoundError."""

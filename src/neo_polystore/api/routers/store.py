@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Annotated, Any
+from uuid import uuid4
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from neo_polystore.api.bodies import Item, read_items
 from neo_polystore.api.dependencies import CurrentPolystore, CurrentScope
 from neo_polystore.api.responses import Problem, json_response, problem_response
-from neo_polystore.errors import NotFoundError, UsageError, ValidationError
+from neo_polystore.errors import ConflictError, NotFoundError, UsageError, ValidationError
+from neo_polystore.ops.background import operational, process_name
 from neo_polystore.polystore import Polystore
-from neo_polystore.ports.records import Records
+from neo_polystore.ports.records import Deleting, Records
 from neo_polystore.records.base import Record
 from neo_polystore.records.catalog import record_types
 from neo_polystore.records.query import (
@@ -32,6 +34,9 @@ router = APIRouter(prefix="/api/store", tags=["store"])
 
 BATCH = 1_000
 MAX_REJECTIONS = 1_000
+
+DELETING = 30.0
+"""Seconds for which new holds are kept out while a record is deleted."""
 
 
 @dataclass
@@ -103,6 +108,9 @@ DataType = Annotated[
         json_schema_extra={"enum": sorted(record_types())},
     ),
 ]
+Key = Annotated[
+    str, Path(description="The record's key.", examples=[samples("transactions")[0].key])
+]
 _PROBLEM: dict[str, Any] = {"model": Problem}
 
 
@@ -165,15 +173,23 @@ async def write(
     record number (from 1), the field and the reason. The good records of a partly bad request
     are stored. The same request again adds nothing.
     """
-    port = _records(polystore, data_type, scope)
+    return await _written(_records(polystore, data_type, scope), request)
+
+
+async def _written(port: Records[Any], request: Request, *, key: str | None = None) -> Response:
+    """Store the records of the body; with `key` the one record that it has to be."""
     outcome = Outcome()
     batch: list[Item] = []
     async for item in read_items(request):
+        if key is not None and item.number > 1:
+            raise UsageError("one record has one key: the body has several records")
         batch.append(item)
         if len(batch) == BATCH:
             await _store(port, batch, outcome)
             batch = []
-    await _store(port, batch, outcome)
+    await _store(port, batch, outcome, key=key)
+    if key is not None and not outcome.read:
+        raise UsageError("the body has no record")
     if outcome.rejections and outcome.rejections == outcome.read:
         return problem_response(
             status=422,
@@ -185,7 +201,9 @@ async def write(
     return json_response(outcome.as_dict(), 207 if outcome.rejections else 200)
 
 
-async def _store(port: Records[Any], batch: list[Item], outcome: Outcome) -> None:
+async def _store(
+    port: Records[Any], batch: list[Item], outcome: Outcome, *, key: str | None = None
+) -> None:
     good: list[tuple[int, Record]] = []
     for item in batch:
         outcome.read += 1
@@ -193,7 +211,10 @@ async def _store(port: Records[Any], batch: list[Item], outcome: Outcome) -> Non
             outcome.reject(item.number, "record", item.problem)
             continue
         try:
-            good.append((item.number, port.record.parse(item.data)))
+            record = port.record.parse(item.data)
+            if key is not None and record.key != key:
+                raise UsageError(f"the record's key is {record.key!r}, not that of the address")
+            good.append((item.number, record))
         except ValidationError as error:
             outcome.reject(item.number, error.problems[0].field, error.problems[0].reason)
     if not good:
@@ -260,9 +281,7 @@ async def search(
 )
 async def read(
     data_type: DataType,
-    key: Annotated[
-        str, Path(description="The record's key.", examples=[samples("transactions")[0].key])
-    ],
+    key: Key,
     polystore: CurrentPolystore,
     scope: CurrentScope,
 ) -> Response:
@@ -270,3 +289,61 @@ async def read(
     record = await _records(polystore, data_type, scope).get(key)
     text = record.model_dump_json(by_alias=True, exclude_none=True)
     return Response(text, media_type="application/json")
+
+
+@router.put(
+    "/{data_type}/{key:path}",
+    summary="Write one record",
+    openapi_extra={"requestBody": _body()},
+    responses={
+        200: {"description": "It is stored.", **_outcome(read=1, new=1)},
+        400: {**_PROBLEM, "description": "The body cannot be read, or has another key."},
+        404: {**_PROBLEM, "description": "No such data type."},
+        422: {**_PROBLEM, "description": "It cannot be stored."},
+        503: {**_PROBLEM, "description": "The store cannot be reached."},
+    },
+)
+async def put(
+    data_type: DataType,
+    key: Key,
+    request: Request,
+    polystore: CurrentPolystore,
+    scope: CurrentScope,
+) -> Response:
+    """As `POST` of one record, whose key must be that of the address.
+
+    Where a record of that key is stored, mutable data types replace it, and immutable ones keep
+    what they have and count it as existing.
+    """
+    return await _written(_records(polystore, data_type, scope), request, key=key)
+
+
+@router.delete(
+    "/{data_type}/{key:path}",
+    summary="Delete one record",
+    status_code=204,
+    response_class=Response,
+    responses={
+        204: {"description": "It is gone."},
+        404: {**_PROBLEM, "description": "No such data type, or no such record that is yours."},
+        405: {**_PROBLEM, "description": "Records of this data type go by retention alone."},
+        409: {**_PROBLEM, "description": "It is held."},
+        503: {**_PROBLEM, "description": "The store cannot be reached."},
+    },
+)
+async def delete(
+    data_type: DataType, key: Key, polystore: CurrentPolystore, scope: CurrentScope
+) -> Response:
+    """Objects and sealed blobs; what else is stored stays until its time is over."""
+    port = _records(polystore, data_type, scope)
+    if not isinstance(port, Deleting):
+        raise HTTPException(
+            405, f"records of {data_type} go by retention alone", headers={"Allow": "GET, PUT"}
+        )
+    holds = operational(polystore).holds
+    holder = f"{process_name()} {uuid4()}"
+    async with holds.deleting(data_type, holder=holder, seconds=DELETING) as standing:
+        if standing.holds:
+            raise ConflictError(f"there is a legal hold on {data_type}: nothing of it is deleted")
+        await port.delete(key)
+    return Response(status_code=204)

@@ -60,7 +60,7 @@ class Client:
 
     def __init__(self, config: ClickHouseConfig):
         self.config = config
-        self.recorder = Recorder()
+        self.recorder = Recorder("clickhouse")
         self._driver: Driver | None = None
         self._threads: ThreadPoolExecutor | None = None
 

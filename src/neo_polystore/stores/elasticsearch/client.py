@@ -30,7 +30,7 @@ class Client:
 
     def __init__(self, config: ElasticsearchConfig):
         self.config = config
-        self.recorder = Recorder()
+        self.recorder = Recorder("elasticsearch")
         self._transport: AsyncTransport | None = None
 
     @property

@@ -37,7 +37,7 @@ class FilesObjects(ObjectRecords):
 
     def __init__(self, volume: Volume, config: FilesConfig, recorder: Recorder | None = None):
         self._volume = volume
-        self._recorder = recorder or Recorder()
+        self._recorder = recorder or Recorder("files")
         self._chunk = config.chunk_size
         self._swept = time.monotonic()
 

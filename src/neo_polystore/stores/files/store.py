@@ -43,7 +43,7 @@ class FilesStore:
 
     def __init__(self, config: FilesConfig):
         self._volume = Volume(config.directory)
-        self._recorder = Recorder()
+        self._recorder = Recorder("files")
         self._ports = {"objects": FilesObjects(self._volume, config, self._recorder)}
 
     async def connect(self) -> None:

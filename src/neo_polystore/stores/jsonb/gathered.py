@@ -95,7 +95,7 @@ class Gathered:
                     await self._store(connection, together, answers)
             finally:
                 self._lines.give(connection)
-                self._database.recorder.statements[operation].add(perf_counter() - started)
+                self._database.recorder.took(operation, perf_counter() - started)
         except DRIVER_ERRORS as error:
             failure = self._database.failure(error, operation)
             failure.__cause__ = error

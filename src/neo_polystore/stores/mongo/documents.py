@@ -43,7 +43,7 @@ class MongoDocuments:
         self.target = target
         self._primary = target.with_options(read_concern=ReadConcern("local"))
         self.document = record
-        self._recorder = recorder or Recorder()
+        self._recorder = recorder or Recorder("mongo")
 
     @property
     def record(self) -> type[Document]:

@@ -55,7 +55,7 @@ class MongoStore:
     def __init__(self, config: MongoConfig, *, models: Mapping[str, type[Document]] | None = None):
         self.config = config
         self._models = document_models() if models is None else models
-        self._recorder = Recorder()
+        self._recorder = Recorder("mongo")
         self._client: Client | None = None
         self._reached = False
 

@@ -64,7 +64,7 @@ class Bound(Database):
                 async with self.translated(operation):
                     yield self._connection
             finally:
-                self.recorder.statements[operation].add(perf_counter() - started)
+                self.recorder.took(operation, perf_counter() - started)
                 self._calls -= 1
                 if not self._calls:
                     self._quiet.set()

@@ -125,7 +125,7 @@ class Gathered:
                 return await answer_writes(self._database, connection, calls)
             finally:
                 self._writers.give(connection)
-                self._database.recorder.statements[operation].add(perf_counter() - started)
+                self._database.recorder.took(operation, perf_counter() - started)
         except DRIVER_ERRORS as error:
             raise self._database.failure(error, operation) from error
 
@@ -138,7 +138,7 @@ class Gathered:
                 return await answer_reads(connection, wanted)
             finally:
                 self._readers.give(connection)
-                self._database.recorder.statements[operation].add(perf_counter() - started)
+                self._database.recorder.took(operation, perf_counter() - started)
         except DRIVER_ERRORS as error:
             raise self._database.failure(error, operation) from error
 

@@ -41,7 +41,7 @@ class RedisClient:
     def __init__(self, config: RedisConfig):
         self.config = config
         self.keys = Keys(namespace=config.namespace, ttls=config.ttls, cluster=config.cluster)
-        self.recorder = Recorder()
+        self.recorder = Recorder("redis")
         self.run_id = ""
         self._run_ids: dict[str, str] = {}
         self._of_a_cluster = False

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from neo_polystore.activity import Activity
-from neo_polystore.errors import ConfigError, PolystoreError
+from neo_polystore.errors import ConfigError, PolystoreError, UsageError
 from neo_polystore.ports.store import (
     Cleared,
     Health,
@@ -22,6 +22,7 @@ from neo_polystore.stores.redis.cache import RedisCache
 from neo_polystore.stores.redis.clearing import clear_keys
 from neo_polystore.stores.redis.client import RedisClient
 from neo_polystore.stores.redis.config import RedisConfig
+from neo_polystore.stores.redis.keys import FAMILIES
 from neo_polystore.stores.redis.limits import RedisLimits
 
 _NO_SCHEMA = "keys have no schema; scripts load themselves"
@@ -114,6 +115,17 @@ class RedisStore:
             if count := await clear_keys(self._client, pattern, dry_run=dry_run):
                 rows[pattern] = count
         return Cleared(self.name, rows)
+
+    @property
+    def families(self) -> Sequence[str]:
+        """The key families there are."""
+        return tuple(FAMILIES)
+
+    async def flush(self, family: str, *, dry_run: bool = False) -> int:
+        """Remove every key of a family; see `ports.cache.Flushing`."""
+        if family not in FAMILIES:
+            raise UsageError(f"no family {family!r}; there are {', '.join(FAMILIES)}")
+        return await clear_keys(self._client, self._client.keys.pattern(family), dry_run=dry_run)
 
     async def witness(self, data_type: str, keys: Sequence[str]) -> int:
         """How many of these keys the server has, by a connection of its own.

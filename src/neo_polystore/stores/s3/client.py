@@ -30,7 +30,7 @@ class S3Client:
 
     def __init__(self, config: S3Config):
         self.config = config
-        self.recorder = Recorder()
+        self.recorder = Recorder("s3")
         self._driver: Driver | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._uploads: TransferManager | None = None

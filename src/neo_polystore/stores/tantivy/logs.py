@@ -44,7 +44,7 @@ class TantivyLogs:
     """
 
     def __init__(self, days: Days, writer: Writer):
-        self.recorder = Recorder()
+        self.recorder = Recorder("tantivy")
         self._days = days
         self._writer = writer
         self._appends: Coalescer[Batch, int] | None = None

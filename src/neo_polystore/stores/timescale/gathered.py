@@ -109,7 +109,7 @@ class Gathered:
                 return await write_rows(connection, rows)
             finally:
                 self._lines.give(connection)
-                self._database.recorder.statements[_OPERATION].add(perf_counter() - started)
+                self._database.recorder.took(_OPERATION, perf_counter() - started)
         except asyncpg.CheckViolationError as error:
             raise self._places.gone(error) from error
         except DRIVER_ERRORS as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -17,6 +18,8 @@ BUDGET = 0.25
 
 _BATCH = 1000
 NOTHING = Look(None)
+
+_log = logging.getLogger(__name__)
 
 Later = Callable[[list[str]], Awaitable[None]]
 """Makes durable that these keys are about to change, for whoever reaches the cache later."""
@@ -269,6 +272,9 @@ class CacheGuard:
 
     def _failed(self) -> None:
         self.counts.failures += 1
+        # once, twice, four times ... since the start: a cache that stays away fills no disk
+        if self.counts.failures & (self.counts.failures - 1) == 0:
+            _log.warning("cache failed", extra={"failures": self.counts.failures})
         self._resting_until = self._clock() + self._pause
         self._closed_until = max(self._closed_until, self._resting_until)
 
