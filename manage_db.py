@@ -2,7 +2,8 @@
 """The databases from a checkout: `python manage_db.py COMMAND`, a thin cover of `neo-polystore`.
 
 migrate, seed, status, validate --verbose and clear --force are those of `neo-polystore db`, health
-is `neo-polystore health`; options are passed on as they are.
+is `neo-polystore health`; options are passed on. `backup --backup-file F` makes a backup in the
+folder F (or s3://bucket/prefix; else NEO_BACKUP_TARGET), `restore F` brings the newest one back.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ COMMANDS = {
     "validate": ("db", "validate"),
     "health": ("health",),
     "clear": ("db", "clear"),
+    "backup": ("backup", "run"),
+    "restore": ("restore", "run"),
 }
 
 
@@ -32,8 +35,17 @@ def main(words: list[str]) -> int:
     except ImportError as error:
         sys.stderr.write(f"manage_db.py: {error}: run `make setup`, then .venv/bin/python\n")
         return 2
-    app([*COMMANDS[words[0]], *words[1:]], prog_name="manage_db.py")
+    app([*COMMANDS[words[0]], *_options(*words)], prog_name="manage_db.py")
     return 0
+
+
+def _options(command: str, *words: str) -> list[str]:
+    """The options in the words of `neo-polystore`."""
+    if command == "backup":
+        return [word.replace("--backup-file", "--target") for word in words]
+    if command == "restore" and words and not words[0].startswith("-"):
+        return ["--target", *words]
+    return [*words]
 
 
 if __name__ == "__main__":

@@ -3,20 +3,9 @@
 set -eu
 
 usage="usage: run-database-migrations.sh migrate|status|rollback [options]"
-[ $# -ge 1 ] || { echo "$usage" >&2; exit 2; }
-case "$1" in
+case "${1:-}" in
     migrate | status | rollback) ;;
     -h | --help) echo "$usage"; exit 0 ;;
     *) echo "$usage" >&2; exit 2 ;;
 esac
-
-# NEO_POLYSTORE names another one; else the checkout's own, else the one that is installed
-root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-if [ -n "${NEO_POLYSTORE:-}" ]; then
-    program=$NEO_POLYSTORE
-elif [ -x "$root/.venv/bin/neo-polystore" ]; then
-    program=$root/.venv/bin/neo-polystore
-else
-    program=neo-polystore
-fi
-exec "$program" db "$@"
+exec "$(dirname -- "$0")/neo-polystore.sh" db "$@"

@@ -58,6 +58,8 @@ def test_serve_asks_for_authentication_off_loopback(settings: Settings, host: st
     assert protected(keyed, host).asks_for_tokens
     required = settings.model_copy(update={"neo_auth": "required"})
     assert protected(required, host).neo_trusted_hosts == ""
+    assert protected(required, host).limits_file is not None
+    assert protected(required, "127.0.0.1").limits_file is None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])

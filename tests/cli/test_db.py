@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -373,11 +372,29 @@ async def test_the_other_names_do_the_same(own: Own, place: Path, words: list[st
 
 @pytest.mark.parametrize("program", ["manage_db.py", "scripts/run-database-migrations.sh"])
 def test_the_other_names_refuse_what_they_do_not_know(program: str) -> None:
-    words = [str(ROOT / program), "backup"]
+    words = [str(ROOT / program), "drop"]
     if program.endswith(".py"):
         words.insert(0, sys.executable)
     done = subprocess.run(words, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
+
+
+def test_the_other_names_back_up_and_restore(here: Cli, tmp_path: Path) -> None:
+    words = [sys.executable, str(ROOT / "manage_db.py")]
+    target = tmp_path / "made"
+    made = here("store", "files", "backup", "--target", str(target))
+    assert made.code == 0, made.err
+    env = environment(tmp_path / "data")
+    for given, code, said in (
+        (["backup", "--backup-file", "/dev/null/x"], 3, "/dev/null/x"),
+        (["restore", str(target), "--store", "nowhere"], 2, "nowhere"),
+        (["restore", str(tmp_path / "none")], 1, "none"),
+    ):
+        done = subprocess.run(
+            [*words, *given], capture_output=True, text=True, env=env, timeout=120
+        )
+        assert done.returncode == code, done.stderr
+        assert said in done.stderr
 
 
 def test_roles_are_checked_from_the_command_line(here: Cli) -> None:
@@ -389,29 +406,3 @@ def test_roles_are_checked_from_the_command_line(here: Cli) -> None:
 def test_making_roles_takes_an_administrator(here: Cli) -> None:
     answer = here("db", "roles", "create")
     assert (answer.code, "NEO_ADMIN_URL" in answer.err) == (2, True)
-
-
-def documented() -> list[str]:
-    """The commands that docs/operations.md shows, in order."""
-    text = (ROOT / "docs" / "operations.md").read_text()
-    blocks = re.findall(r"^```console\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    lines = "".join(blocks).splitlines()
-    assert all(line.startswith("$ neo-polystore ") for line in lines)
-    return [line.removeprefix("$ neo-polystore ") for line in lines]
-
-
-async def test_the_commands_of_the_documentation_work(
-    own: Own, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    membership = await Membership.join(place)
-    server = await membership.ensure("postgres")
-    admin = f"postgresql://{server.user}:{server.password}@{server.host}:{server.port}/postgres"
-    try:
-        for words in documented():
-            answer = await own(*words.split(), NEO_ADMIN_URL=admin)
-            assert answer.code == 0, (words, answer.out, answer.err)
-    finally:
-        await membership.leave()
-    written = await asyncio.to_thread(lambda: sorted(path.name for path in tmp_path.iterdir()))
-    assert written == ["event_store.sql", "primary.sql"]

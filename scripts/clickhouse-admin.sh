@@ -1,0 +1,3 @@
+#!/bin/sh
+# `clickhouse-admin.sh init|status|retention|backup`: see store-admin.sh.
+exec "$(dirname -- "$0")/store-admin.sh" clickhouse "$@"
