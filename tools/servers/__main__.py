@@ -1,7 +1,9 @@
 """Runs each engine's conformance suites against its server, and prints what came of it.
 
 NEO_TEST_CONTAINERS=1 takes the servers of docker-compose.yml as containers instead of those of this
-machine. Exit code 1 where a test failed that no known deviation of the server explains.
+machine. `--report` names the junit report of a whole run of the tests: what the tests start by
+themselves is counted from there, and not run again. Exit code 1 where a test failed that no known
+deviation of the server explains.
 """
 
 from __future__ import annotations
@@ -112,12 +114,14 @@ class Result:
     remarks: list[str] = field(default_factory=list)
 
 
-def tried(engine: Engine) -> Result:
-    """Start the server, run the suites, stop it."""
+def tried(engine: Engine, report: Path | None = None) -> Result:
+    """Start the server, run the suites, stop it; or count what a report has of it."""
     in_containers = os.environ.get("NEO_TEST_CONTAINERS") == "1" and engine.contained is not None
     start = engine.contained if in_containers and engine.contained is not None else engine.start
     try:
         with start() as server:
+            if report is not None and server.is_of_the_tests:
+                return _counted(engine, server.version, _cases(report, engine))
             return _tested(engine, server)
     except NoServerError as error:
         return Result(engine.name, remarks=[str(error)])
@@ -139,13 +143,28 @@ def _tested(engine: Engine, server: Running) -> Result:
         if not report.exists():
             last = (done.stdout + done.stderr).strip().splitlines()[-1:]
             return Result(engine.name, server.version, failed=["pytest"], remarks=last)
-        return _counted(engine, server.version, report)
+        return _counted(engine, server.version, _cases(report))
 
 
-def _counted(engine: Engine, version: str, report: Path) -> Result:
+def _cases(report: Path, engine: Engine | None = None) -> list[ElementTree.Element]:
+    """The cases of a report; of a whole run those of an engine's suites that it chooses."""
+    found = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - pytest's own
+    if engine is None:
+        return found
+    modules = tuple(suite.removesuffix(".py").replace("/", ".") for suite in engine.suites)
+    chosen = engine.chosen.split(" or ")
+    return [
+        case
+        for case in found
+        if f"{case.get('classname')}.".startswith(tuple(f"{module}." for module in modules))
+        and any(word in f"{case.get('classname')}.{case.get('name')}" for word in chosen)
+    ]
+
+
+def _counted(engine: Engine, version: str, cases: list[ElementTree.Element]) -> Result:
     result = Result(engine.name, version)
     reasons: set[str] = set()
-    for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - pytest's own
+    for case in cases:
         name = case.get("name", "?")
         if case.find("failure") is not None or case.find("error") is not None:
             known = engine.deviations.get(name.partition("[")[0])
@@ -179,10 +198,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tools.servers", description=__doc__)
     names = [engine.name for engine in ENGINES]
     parser.add_argument("engine", nargs="*", choices=[*names, []], help="only these")
+    parser.add_argument("--report", type=Path, help="junit report of a whole run of the tests")
     parser.add_argument("--json", action="store_true", help="print JSON in place of a table")
     arguments = parser.parse_args()
     wanted = arguments.engine or names
-    results = [tried(engine) for engine in ENGINES if engine.name in wanted]
+    results = [tried(engine, arguments.report) for engine in ENGINES if engine.name in wanted]
     if arguments.json:
         sys.stdout.write(orjson.dumps(results).decode() + "\n")
     else:

@@ -87,7 +87,7 @@ def redis() -> Iterator[Running]:
         give(config)
         with process([server, config], port, home):
             url = f"redis://:{password}@127.0.0.1:{port}"
-            yield Running(said(server, "--version"), {"NEO_TEST_REDIS_URL": url})
+            yield Running(_short(said(server, "--version")), {"NEO_TEST_REDIS_URL": url})
 
 
 @contextmanager
@@ -118,14 +118,19 @@ def given(variable: str) -> Iterator[Running]:
 @contextmanager
 def built_in() -> Iterator[Running]:
     """What the suites start by themselves."""
-    yield Running("of the tests", {})
+    yield Running("of the tests", {}, is_of_the_tests=True)
 
 
 @contextmanager
 def installed(*names: str, hint: str) -> Iterator[Running]:
     """A program that the suites start by themselves, where it is installed."""
     found = program(*names, hint=hint)
-    yield Running(said(found, "--version")[:40], {})
+    yield Running(_short(said(found, "--version")), {}, is_of_the_tests=True)
+
+
+def _short(version: str) -> str:
+    """What a program says of its version without how it was built."""
+    return " ".join(version.split()[:3])
 
 
 def _versitygw() -> Path:

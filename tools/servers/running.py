@@ -24,10 +24,14 @@ class NoServerError(Exception):
 
 @dataclass(frozen=True)
 class Running:
-    """A server, its version, and the environment that sends the suites to it."""
+    """A server, its version, and the environment that sends the suites to it.
+
+    One `is_of_the_tests` is what they start by themselves: a whole run has tried it already.
+    """
 
     version: str
     environment: Mapping[str, str]
+    is_of_the_tests: bool = False
 
 
 def program(*names: str, hint: str) -> str:
