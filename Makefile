@@ -5,7 +5,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo test test-long lint types bench format schema clean
+.PHONY: help setup run demo test test-long lint types bench format schema docs clean
 
 help:  ## Show what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ lint: setup  ## Check style
 
 types: setup  ## Check types
 	$(BIN)/mypy
+
+docs: setup  ## Write docs/configuration.md from the settings
+	$(BIN)/python -m tools.configuration
 
 bench: setup  ## Run every benchmark
 	$(BIN)/python -m benchmarks
