@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -26,13 +27,19 @@ EXPECTED = (
 """What must have happened for the proof to be worth anything."""
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def store(redis_config: RedisConfig) -> AsyncIterator[RedisStore]:
-    config = redis_config.model_copy(update={"patience_seconds": 0.001, "ttls": {"network": 60}})
-    store = RedisStore(config)
+@asynccontextmanager
+async def opened(config: RedisConfig) -> AsyncIterator[RedisStore]:
+    changes = {"patience_seconds": 0.001, "ttls": {"network": 60}}
+    store = RedisStore(config.model_copy(update=changes))
     await store.connect()
     yield store
     await store.close()
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def store(redis_config: RedisConfig) -> AsyncIterator[RedisStore]:
+    async with opened(redis_config) as store:
+        yield store
 
 
 @pytest.mark.parametrize(
@@ -45,6 +52,24 @@ async def store(redis_config: RedisConfig) -> AsyncIterator[RedisStore]:
 async def test_no_interleaving_reads_an_old_value_after_an_invalidation(
     store: RedisStore, runs: int
 ) -> None:
+    await nothing_old(store, runs)
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        pytest.param(100, id="short"),
+        pytest.param(10_000, id="long", marks=pytest.mark.long),
+    ],
+)
+async def test_no_interleaving_on_a_cluster_does_either(
+    cluster_config: RedisConfig, runs: int
+) -> None:
+    async with opened(cluster_config) as store:
+        await nothing_old(store, runs)
+
+
+async def nothing_old(store: RedisStore, runs: int) -> None:
     client: Any = store._client
     happened: Counter[str] = Counter()
     for first in range(0, runs, SIDE_BY_SIDE):
