@@ -4,6 +4,7 @@
 `pg_dump -Fc` with its defaults. `postgres_restore`: one schema of that run into a database that
 lacks it, against `pg_restore -j1` of that schema. The database holds transactions, points and log
 lines; NEO_BENCH_ROWS is the number of transactions, of which a million make about 1 GB.
+`incremental`: see `backup_base`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any, cast
 
 import asyncpg
 
+from benchmarks import backup_base
 from benchmarks.platform import embedded_platform
 from benchmarks.runner import Report
 from neo_polystore import Polystore
@@ -37,7 +39,8 @@ from neo_polystore.ports.backup import BackupScope
 from neo_polystore.ports.store import Store
 
 ROWS = int(os.environ.get("NEO_BENCH_ROWS", "1000000"))
-KEY = BackupKey(bytes(range(32)))
+SECRET = bytes(range(32))
+KEY = BackupKey(SECRET)
 
 _TABLES = """
 CREATE SCHEMA bench;
@@ -92,6 +95,7 @@ async def run() -> Report:
             await _measure(report, polystore, folder)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+    await backup_base.measure(report, ROWS, SECRET)
     return report
 
 
