@@ -39,7 +39,8 @@ _FILL = (
         i * 7919::numeric * 1000000007, repeat(md5(i::text), 4)
     FROM generate_series($1::int, $2::int) i""",
     """INSERT INTO entries SELECT i, i % 50000,
-        '2025-01-01'::timestamptz + i * interval '7 seconds', '0x' || encode(sha256(i::text::bytea), 'hex')
+        '2025-01-01'::timestamptz + i * interval '7 seconds',
+        '0x' || encode(sha256(i::text::bytea), 'hex')
     FROM generate_series($1::int, $2::int) i""",
 )
 _RECENT = "UPDATE accounts SET balance = balance + 1 WHERE id > $1::int - $2::int"
