@@ -18,6 +18,9 @@ from neo_polystore.errors import BackupError, NotFoundError, PolystoreError
 
 PROOF = "proof.json"
 _PATH = re.compile(r"(?P<day>\d{8})/(?P<run>\d{8}T\d{6}-[0-9a-f]{8})/(?P<rest>.+)")
+_CENTURY = "2"
+"""What every run's folder begins with; WAL and base backups lie beside, and are many."""
+
 _LARGEST_PROOF = 16 << 20
 
 
@@ -56,7 +59,7 @@ def list_runs(target: Target, *, key: BackupKey | None = None) -> list[Run]:
 def _each_run(target: Target, key: BackupKey | None) -> Iterator[Run]:
     sizes: dict[str, int] = {}
     names: dict[str, set[str]] = {}
-    for item in target.list():
+    for item in target.list(_CENTURY):
         match = _PATH.fullmatch(item.name)
         if match is not None and match["run"].startswith(match["day"]):
             sizes[match["run"]] = sizes.get(match["run"], 0) + item.size
@@ -131,7 +134,7 @@ def newest(target: Target) -> str:
     """The newest complete run; BackupError where there is none."""
     complete = [
         match["run"]
-        for item in target.list()
+        for item in target.list(_CENTURY)
         if (match := _PATH.fullmatch(item.name)) and match["rest"] == files.NAME
     ]
     if not complete:

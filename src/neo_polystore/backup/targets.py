@@ -133,7 +133,9 @@ class DirectoryTarget:
         """The files below; those that are just being written are none yet."""
         folder = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self._root
         with _translated(prefix):
-            for place, _, files in os.walk(folder):
+            for place, folders, files in os.walk(folder):
+                if Path(place) == self._root:
+                    folders[:] = [n for n in folders if n.startswith(prefix.split("/")[0])]
                 for file in files:
                     path = Path(place) / file
                     name = path.relative_to(self._root).as_posix()
