@@ -126,13 +126,19 @@ async def test_a_day_that_was_dropped_is_made_again(store: TimescaleStore) -> No
     assert (await port.write(late)).new == 1
 
 
-async def test_points_are_seen_under_the_name_of_monitoring_too(store: TimescaleStore) -> None:
-    written = points("monitored", 3)
+@pytest.mark.parametrize("packed", [False, True], ids=["as written", "packed"])
+async def test_points_are_seen_under_the_name_of_monitoring_too(
+    store: TimescaleStore, packed: bool
+) -> None:
+    written = points(f"monitored-{packed}", 3)
     await store.port("metrics").write(written)
+    if packed:
+        await store.metric_upkeep.compress()
     async with store.database.pool.acquire() as connection:
         rows = await connection.fetch(
             "SELECT service_name, metric_name, time, value FROM monitoring.metrics"
-            " WHERE service_name = 'monitored' ORDER BY time"
+            " WHERE service_name = $1 ORDER BY time",
+            written[0].service,
         )
         with pytest.raises(asyncpg.PostgresError):
             await connection.execute("DELETE FROM monitoring.metrics")
