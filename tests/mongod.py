@@ -74,7 +74,10 @@ class Mongod:
         return f"mongodb://127.0.0.1:{self.port}/?replicaSet={REPLICA_SET}"
 
     def start(self) -> None:
-        """Start it and wait until it listens; NoServerError where it cannot run here."""
+        """Start it and wait until it listens; NoServerError where it cannot run here.
+
+        It dies with the thread that starts it, or with this process.
+        """
         (self._folder / "db").mkdir(exist_ok=True)
         log = self._folder / "log"
         words: list[str | Path] = [_program(), "--dbpath", self._folder / "db", "--nounixsocket"]

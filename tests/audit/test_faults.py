@@ -68,7 +68,7 @@ async def in_order_of_links(place: Place, trail: AuditTrail, tenant: UUID) -> li
         links = await place.store.chains.links(tenant, head.day, limit=100_000)
         linked += [found.pop(link.entry) for link in links]
     assert not found
-    return [(body["resource"], body["resource_id"]) for body in linked]
+    return [(body["resource"], body.get("resource_id", "")) for body in linked]
 
 
 @pytest.mark.parametrize("kills", [4, pytest.param(50, marks=pytest.mark.long)])
