@@ -127,6 +127,13 @@ class DocumentsSuite(RecordsSuite):
         "naive": (datetime(2024, 1, 1), "open", "without a zone"),  # noqa: DTZ001
         "bytes": (b"x", "open", "type bytes"),
         "set": ({"a": {1}}, "open.a", "type set"),
+        "early": (datetime.min.replace(tzinfo=timezone(timedelta(hours=1))), "open", "year 1"),
+        "late": (
+            [datetime.max.replace(tzinfo=timezone(-timedelta(hours=1)))],
+            "open.0",
+            "year 9999",
+        ),
+        "deep": (orjson.loads("[" * 200 + "]" * 200), "open" + ".0" * 7, "deeper than 100 levels"),
         "large": (["x" * 2**20] * 16, "document", "16,777,216"),
     }
 
