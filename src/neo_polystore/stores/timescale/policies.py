@@ -146,11 +146,15 @@ async def _same(connection: Connection, policy: Policy, row: Any) -> bool:
 
 
 async def _compressible(connection: Connection, *, columnstore: bool) -> None:
-    """Allow compression, points of a series beside one another; late points of any number."""
+    """Allow compression, points of a series beside one another; late points of any number.
+
+    Their number has a limit from 2.14 on, whose setting earlier versions do not know.
+    """
     await connection.execute("""
         DO $$ BEGIN
-            IF current_setting('timescaledb.max_tuples_decompressed_per_dml_transaction') <> '0'
-            THEN
+            IF current_setting(
+                'timescaledb.max_tuples_decompressed_per_dml_transaction', true
+            ) <> '0' THEN
                 EXECUTE format('ALTER DATABASE %I SET'
                     ' timescaledb.max_tuples_decompressed_per_dml_transaction = 0',
                     current_database());
