@@ -9,7 +9,7 @@ from typing import Self
 
 class Proxy:
     """Forwards bytes to `host:port`. `cut` closes and refuses connections, `stall` keeps them and
-    forwards nothing more, `slow` holds every piece back, `restore` is the normal state."""
+    forwards nothing more, `restore` is the normal state."""
 
     def __init__(self, host: str, port: int):
         self.port = 0
@@ -19,7 +19,6 @@ class Proxy:
         self._refusing = False
         self._flowing = asyncio.Event()
         self._flowing.set()
-        self._delay = 0.0
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -41,12 +40,8 @@ class Proxy:
     def stall(self) -> None:
         self._flowing.clear()
 
-    def slow(self, seconds: float) -> None:
-        self._delay = seconds
-
     def restore(self) -> None:
         self._refusing = False
-        self._delay = 0.0
         self._flowing.set()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -64,7 +59,6 @@ class Proxy:
         with suppress(OSError):
             while data := await reader.read(65536):
                 await self._flowing.wait()
-                await asyncio.sleep(self._delay)
                 writer.write(data)
                 await writer.drain()
         writer.close()
