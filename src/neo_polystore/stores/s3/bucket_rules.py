@@ -25,7 +25,14 @@ _ABSENT = {
     "ObjectLockConfigurationNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
 }
-_NOT_OFFERED = {"NotImplemented", "MethodNotAllowed", "XNotImplemented", "405", "501"}
+_NOT_OFFERED = {
+    "405",
+    "501",
+    "MethodNotAllowed",
+    "NotImplemented",
+    "VersioningNotConfigured",  # versitygw, without a directory for versions
+    "XNotImplemented",
+}
 _CLOSED = dict.fromkeys(
     ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True
 )
