@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import random
+from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
@@ -47,6 +49,29 @@ async def test_an_item_is_sealed_opened_listed_and_deleted(
     gone = {"data_key": sealed["data_key"], "expected": 1}
     assert (await api.post(f"/api/sealed/delete{owner}", json=gone)).status_code == 204
     assert (await api.post(f"/api/sealed/open{owner}", json=opening(sealed))).status_code == 404
+
+
+@pytest.mark.parametrize("owner", [{}, {"service": "pay"}])
+async def test_content_of_its_own_is_sealed_and_opened_as_it_comes(
+    api: httpx.AsyncClient, owner: dict[str, str]
+) -> None:
+    content = random.Random(1).randbytes((2 << 20) + 3)
+    query = {"data_key": uuid4().hex, "label": "l", **owner}
+
+    async def body() -> AsyncIterator[bytes]:
+        for at in range(0, len(content), 70_000):
+            yield content[at : at + 70_000]
+
+    made = await api.put("/api/sealed/content", params=query, content=body())
+    assert (made.status_code, made.json()["size"]) == (201, len(content))
+    opened = await api.post("/api/sealed/open", params=owner, json=opening(query))
+    assert opened.content == content
+    assert (opened.headers["Content-Length"], opened.headers["ETag"]) == (str(len(content)), '"1"')
+    stale = await api.put("/api/sealed/content", params={**query, "expected": 0}, content=b"x")
+    assert stale.status_code == 409
+    for bad in ({"policy": "MRENCLAVE"}, {"svnfloor": "1"}):
+        refused = await api.put("/api/sealed/content", params=query | bad, content=b"x")
+        assert refused.status_code == 422
 
 
 async def test_refusals_have_their_status(api: httpx.AsyncClient) -> None:

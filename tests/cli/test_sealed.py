@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import stat
 import tarfile
 from pathlib import Path
 from uuid import uuid4
@@ -30,6 +31,8 @@ def test_a_file_is_sealed_opened_and_deleted(here: Cli, secret: Path, tmp_path: 
     target = tmp_path / "opened"
     assert here("sealed", "open", key, str(target), *label).code == 0
     assert target.read_bytes() == secret.read_bytes()
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["opened", "secret"]
     refused = here("sealed", "open", key, "--label", "other")
     assert (refused.code, "another label" in refused.err) == (1, True)
     [listed] = here("sealed", "list", "--prefix", key, "--json").json

@@ -11,7 +11,9 @@ import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
+from neo_polystore.cli.text import cell
 from neo_polystore.errors import PolystoreError
 
 T = TypeVar("T")
@@ -44,6 +46,22 @@ def print_json(data: Any) -> None:
     sys.stdout.write(
         orjson.dumps(data, default=_default, option=orjson.OPT_INDENT_2).decode() + "\n"
     )
+
+
+def print_rows(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
+    """Print rows as a table of these columns, or all of them as JSON."""
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        console.print("nothing to show")
+        return
+    table = Table()
+    for name in columns:
+        table.add_column(name.replace("_", " "), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(cell(row[name])) for name in columns))
+    console.print(table)
 
 
 def _default(value: Any) -> Any:

@@ -1,59 +1,43 @@
-"""`neo-polystore sealed`: seal and open items, list and survey them, rotate keys, import files."""
+"""`neo-polystore sealed`: seal and open items, list and delete them; the rest: `sealed_admin`."""
 
 from __future__ import annotations
 
+import os
+import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated
 from uuid import UUID
 
 import typer
 from rich.markup import escape
-from rich.progress import Progress
-from rich.table import Table
 
-from neo_polystore.build import open_polystore
-from neo_polystore.cli.output import JsonOption, console, err, fail, print_json, run
+from neo_polystore.cli import sealed_admin
+from neo_polystore.cli.output import JsonOption, console, fail, print_json, print_rows, run
+from neo_polystore.cli.sealed_admin import DryRun, PolicyOption, Service, User, opened
 from neo_polystore.cli.text import cell
 from neo_polystore.errors import TenantRequiredError, UsageError
 from neo_polystore.ids import SYSTEM_USER
-from neo_polystore.polystore import Polystore
-from neo_polystore.records.sealed import Policy
 from neo_polystore.records.sealing import Head, Identity, Opener
-from neo_polystore.records.sealing_policies import SealingPolicy
-from neo_polystore.sealing.importing import Imported, import_files
-from neo_polystore.sealing.items import Draft, OwnItems
-from neo_polystore.sealing.rotation import BATCH, Rotation, rotate
-from neo_polystore.settings import Settings
+from neo_polystore.sealing.drafts import Draft
+from neo_polystore.sealing.items import OwnItems
 
 app = typer.Typer(
     help="What is sealed for enclaves: items, their keys, and moving them here.",
     no_args_is_help=True,
 )
+app.add_typer(sealed_admin.app)
 
 STDIN = Path("-")
 
 Key = Annotated[str, typer.Argument(help="The item's key, unique among its owner's.")]
-User = Annotated[UUID | None, typer.Option(help="The owner; by default the system's user.")]
-Service = Annotated[str | None, typer.Option(help="The owner is this service.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be, change nothing.")]
 Measurement = Annotated[
     str | None, typer.Option("--measurement", help="MRENCLAVE or MRSIGNER, 64 hex digits.")
 ]
 Product = Annotated[int | None, typer.Option(help="The signer's product id.")]
 Label = Annotated[str | None, typer.Option(help="The label of USER_DEFINED.")]
-PolicyOption = Annotated[str, typer.Option(help="MRENCLAVE, MRSIGNER or USER_DEFINED.")]
-
-
-@asynccontextmanager
-async def opened() -> AsyncIterator[tuple[Polystore, Settings]]:
-    """The facade with what sealing takes."""
-    settings = Settings.load()
-    async with open_polystore(settings, data_types={"audit_logs", "sealed"}) as polystore:
-        yield polystore, settings
 
 
 @asynccontextmanager
@@ -99,10 +83,9 @@ def seal(
             svn_floor=svn_floor,
             label=label,
         )
-        content = sys.stdin.buffer.read() if source == STDIN else _read(source)
-        draft = Draft(key, content, identity, enclave, under, expected)
+        draft = Draft(key, b"", identity, enclave, under, expected)
         async with owned(user, service) as items:
-            return await items.seal(draft)
+            return await items.seal_parts(draft, _parts(source))
 
     head = run(work())
     if as_json:
@@ -132,7 +115,7 @@ def open_command(
     if target is not None and target.exists():
         raise fail(UsageError(f"{target} exists already"))
 
-    async def work() -> memoryview:
+    async def work() -> None:
         opener = Opener.of(
             mr_enclave=mr_enclave,
             mr_signer=mr_signer,
@@ -142,15 +125,15 @@ def open_command(
             attestation=attestation,
         )
         async with owned(user, service) as items:
-            return (await items.open(key, opener)).content
+            opened = await items.open_parts(key, opener)
+            if target is None:
+                async for part in opened.parts:
+                    sys.stdout.buffer.write(part)
+                sys.stdout.buffer.flush()
+            else:
+                await _written(target, opened.parts)
 
-    content = run(work())
-    if target is None:
-        sys.stdout.buffer.write(content)
-        sys.stdout.buffer.flush()
-    else:
-        with target.open("xb") as file:
-            file.write(content)
+    run(work())
 
 
 @app.command("list")
@@ -170,7 +153,7 @@ def list_command(
 
     rows = [head.as_dict() for head in run(work())]
     columns = ("data_key", "version", "policy", "svn_floor", "key_id", "size", "sealed_at")
-    _show(rows, columns, as_json=as_json)
+    print_rows(rows, columns, as_json=as_json)
 
 
 @app.command()
@@ -201,150 +184,70 @@ def delete(
 
 
 @app.command()
-def inventory(as_json: JsonOption = False) -> None:
-    """Survey all items of all owners by master key, policy and SVN."""
-
-    async def work() -> list[dict[str, Any]]:
-        async with opened() as (polystore, _):
-            return [asdict(found) for found in await polystore.sealing.survey()]
-
-    columns = (
-        "key_id",
-        "key_state",
-        "policy",
-        "svn_floor",
-        "policy_name",
-        "items",
-        "bytes",
-        "oldest",
-    )
-    _show(run(work()), columns, as_json=as_json)
-
-
-@app.command("rotate")
-def rotate_command(
-    batch: Annotated[int, typer.Option(min=1, max=10_000, help="Items per commit.")] = BATCH,
-    dry_run: DryRun = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Seal everything anew under a new master key and destroy the old one.
-
-    May be interrupted at any time: the next run goes on. Exit code 1: items do not open, and
-    their key stays.
-    """
-
-    async def work() -> Rotation:
-        with Progress(console=err, disable=as_json) as progress:
-            task = progress.add_task("re-sealing", total=None)
-
-            def tell(done: int, total: int) -> None:
-                progress.update(task, completed=done, total=total)
-
-            async with opened() as (polystore, _):
-                return await rotate(polystore.sealing, batch=batch, progress=tell, dry_run=dry_run)
-
-    done = run(work())
-    if as_json:
-        print_json(asdict(done))
-    elif dry_run:
-        console.print(f"would seal {done.items:,} items anew")
-    else:
-        gone = ", ".join(done.destroyed) or "no key"
-        console.print(f"sealed {done.resealed:,} items anew under {done.active}; destroyed {gone}")
-        _show_rejected(done.failed)
-    if done.failed:
-        raise typer.Exit(1)
-
-
-@app.command()
-def policies(as_json: JsonOption = False) -> None:
-    """Show the named sealing policies."""
-
-    async def work() -> list[dict[str, Any]]:
-        async with opened() as (polystore, _):
-            found = await polystore.sealing.policies()
-            return [policy.model_dump(mode="json") for policy in found]
-
-    columns = ("name", "policy_type", "retention_days", "svn_floor", "attestation_max_age")
-    _show(run(work()), columns, as_json=as_json)
-
-
-@app.command("policy")
-def policy_command(
-    source: Annotated[Path, typer.Argument(help="The policy as JSON; see docs/sealing.md.")],
-) -> None:
-    """Store a named sealing policy, or change the one of this name."""
-
-    async def work() -> str:
-        policy = SealingPolicy.of(_read(source))
-        async with opened() as (polystore, _):
-            await polystore.sealing.put_policy(policy)
-        return policy.name
-
-    console.print(f"stored the policy {run(work())}")
-
-
-@app.command("import")
-def import_command(
-    source: Annotated[Path, typer.Argument(exists=True, help="A directory or a tar archive.")],
-    enclave: Annotated[str, typer.Option(help="Enclave that sealed the files.")],
-    policy: PolicyOption = "MRENCLAVE",
+def reseal(
+    key: Key,
+    mr_enclave: Annotated[str | None, typer.Option("--mrenclave")] = None,
+    mr_signer: Annotated[str | None, typer.Option("--mrsigner")] = None,
+    product: Product = None,
+    svn: Annotated[int | None, typer.Option(help="The opener's SVN.")] = None,
+    label: Label = None,
+    attestation: Annotated[UUID | None, typer.Option(help="Id of an accepted one.")] = None,
+    to_measurement: Annotated[
+        str | None, typer.Option(help="For this MRENCLAVE or MRSIGNER from now on.")
+    ] = None,
+    to_svn_floor: Annotated[int | None, typer.Option(help="With this SVN floor.")] = None,
+    to_label: Annotated[str | None, typer.Option(help="Under this label.")] = None,
     user: User = None,
-    dry_run: DryRun = False,
+    service: Service = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take over files that enclaves sealed, byte for byte. May be interrupted and run again.
+    """Open an item and seal it again, for another enclave or SVN floor if that is named.
 
-    A file SHA256SUMS among them says what they must be; NAME.mac holds the MAC of NAME.
+    For a new release of an enclave, or items below the SVN floor of their policy.
     """
+    changes = {"measurement": to_measurement, "svn_floor": to_svn_floor, "label": to_label}
 
-    async def work() -> Imported:
-        async with opened() as (polystore, settings):
-            return await import_files(
-                source,
-                polystore.sealed.within(settings.scope()),
-                owner=user or SYSTEM_USER,
-                enclave=enclave,
-                policy=cast(Policy, policy),
-                largest=settings.neo_sealed_max_bytes,
-                dry_run=dry_run,
-            )
-
-    done = run(work())
-    if as_json:
-        print_json(asdict(done))
-    else:
-        console.print(
-            f"{done.files:,} files, {done.bytes:,} bytes: {done.new:,} new, {done.existing:,}"
-            f" existing, {done.replaced:,} replaced, {len(done.rejected):,} rejected"
+    async def work() -> Head:
+        opener = Opener.of(
+            mr_enclave=mr_enclave,
+            mr_signer=mr_signer,
+            product_id=product,
+            svn=svn,
+            label=label,
+            attestation=attestation,
         )
-        _show_rejected(done.rejected)
-    if done.rejected:
-        raise typer.Exit(1)
+        named = {name: value for name, value in changes.items() if value is not None}
+        async with owned(user, service) as items:
+            return await items.reseal_for(key, opener, **named)
+
+    head = run(work())
+    if as_json:
+        print_json(head.as_dict())
+    else:
+        console.print(f"sealed {escape(cell(key))} again as version {head.binding.version}")
 
 
-def _read(source: Path) -> bytes:
+async def _parts(source: Path) -> AsyncIterator[bytes]:
+    """What a file or standard input holds, 1 MiB at a time."""
     try:
-        return source.read_bytes()
+        with sys.stdin.buffer if source == STDIN else source.open("rb") as file:
+            while part := file.read(1 << 20):
+                yield part
     except OSError as error:
         raise UsageError(f"{source}: {error.strerror}") from None
 
 
-def _show_rejected(reasons: dict[str, str]) -> None:
-    for name, reason in sorted(reasons.items()):
-        err.print(f"[red]{escape(cell(name))}[/red]: {escape(cell(reason))}")
-
-
-def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], *, as_json: bool) -> None:
-    if as_json:
-        print_json(rows)
-        return
-    if not rows:
-        console.print("nothing to show")
-        return
-    table = Table()
-    for name in columns:
-        table.add_column(name.replace("_", " "), overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell(row[name])) for name in columns))
-    console.print(table)
+async def _written(target: Path, parts: AsyncIterator[memoryview]) -> None:
+    """A new file that only its owner reads: the whole content, or it is not there."""
+    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                async for part in parts:
+                    file.write(part)
+            os.link(partial, target)
+        finally:
+            partial.unlink()
+    except OSError as error:
+        raise UsageError(f"{target}: {error.strerror}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -55,15 +55,27 @@ class Items(Protocol):
     async def put(
         self,
         heads: Sequence[Head],
-        blobs: Sequence[bytes | memoryview],
+        blobs: Sequence[bytes | memoryview] | None,
         *,
         same_versions: bool = False,
     ) -> bool:
         """Store items with their heads, each as the next generation of what was fetched.
 
-        They are the next versions too, or with `same_versions` the same ones sealed anew.
-        All heads name one master key; False where that is not active any more, and then nothing
-        is stored. ConflictError where somebody else has changed one of them.
+        Without `blobs` it is one item, whose blob was staged. They are the next versions too, or
+        with `same_versions` the same ones sealed anew. All heads name one master key; False where
+        that is not active any more, and then nothing is stored. ConflictError where somebody else
+        has changed one of them.
+        """
+
+    async def stage(self, parts: Iterable[bytes]) -> None:
+        """Send a blob part by part, for the `put` that follows; once in a transaction."""
+
+    async def slices(
+        self, head: Head, places: Sequence[tuple[int, int]]
+    ) -> tuple[list[bytes], int]:
+        """Parts of the blob with this MAC, each by its start and length, and the blob's length.
+
+        ConflictError where another blob is stored by now.
         """
 
     async def delete(self, head: Head) -> None:

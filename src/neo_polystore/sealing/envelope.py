@@ -19,6 +19,8 @@ PREFIX: Final = 7
 TAG: Final = 16
 LARGEST_CHUNK: Final = 1 << 24
 LARGEST_KEY_ID: Final = 255
+LONGEST_HEADER: Final = 7 + LARGEST_KEY_ID + SALT + NONCE + TAG
+"""No header has more bytes; with a tag, because no envelope is shorter than that."""
 
 Buffer = bytes | bytearray | memoryview
 

@@ -6,13 +6,13 @@ which items name them. So a run that was killed is resumed by the next, whoever 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from neo_polystore.errors import ConflictError, PolystoreError
 from neo_polystore.ports.keys import KeyWrapper, StoredKey
-from neo_polystore.records.sealing import Owner
+from neo_polystore.records.sealing import Head, Owner
 from neo_polystore.sealing.items import OwnItems
 from neo_polystore.sealing.service import Sealing
 
@@ -20,6 +20,9 @@ Progress = Callable[[int, int], None]
 """Told how many items are done, of how many."""
 
 BATCH = 500
+
+BYTES = 8 << 20
+"""Content that is sealed anew in one commit; an item that alone has more goes part by part."""
 
 
 @dataclass
@@ -85,16 +88,31 @@ async def _owner(
 ) -> None:
     own = sealing.of(owner, actor="rotation")
     after = ""
-    while keys := await own.under(key_id, after=after, limit=batch):
-        done.resealed += await _batch(own, keys, done)
-        after = keys[-1]
-        progress(done.resealed, done.items)
+    while heads := await own.under(key_id, after=after, limit=batch):
+        for keys, size in _by_bytes(heads):
+            done.resealed += await _batch(own, keys, done, large=size > BYTES)
+            progress(done.resealed, done.items)
+        after = heads[-1].binding.data_key
 
 
-async def _batch(own: OwnItems, keys: list[str], done: Rotation) -> int:
+def _by_bytes(heads: Sequence[Head]) -> Iterator[tuple[list[str], int]]:
+    """Keys that are sealed anew together, and their bytes: over BYTES only one that has more."""
+    keys: list[str] = []
+    size = 0
+    for head in heads:
+        if keys and size + head.size > BYTES:
+            yield keys, size
+            keys, size = [], 0
+        keys.append(head.binding.data_key)
+        size += head.size
+    if keys:
+        yield keys, size
+
+
+async def _batch(own: OwnItems, keys: list[str], done: Rotation, *, large: bool = False) -> int:
     """All at once; where one of them does not open, one after the other."""
     try:
-        return await own.reseal(keys)
+        return await (own.reseal_large(keys[0]) if large else own.reseal(keys))
     except PolystoreError as error:
         if error.exit_code == 3:
             raise  # the store is away: nothing is wrong with the items

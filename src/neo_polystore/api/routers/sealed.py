@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from neo_polystore.api.dependencies import CurrentPolystore, CurrentPrincipal
@@ -16,8 +17,10 @@ from neo_polystore.auth.principal import Principal
 from neo_polystore.errors import ForbiddenError, TenantRequiredError, UsageError
 from neo_polystore.ids import SYSTEM_USER
 from neo_polystore.records.base import Blob
+from neo_polystore.records.sealed import Policy
 from neo_polystore.records.sealing import Identity, Opener
-from neo_polystore.sealing.items import Draft, OwnItems
+from neo_polystore.sealing.drafts import Draft
+from neo_polystore.sealing.items import OwnItems
 
 router = APIRouter(prefix="/api/sealed", tags=["sealed"])
 
@@ -26,6 +29,13 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem},
     409: {"model": Problem, "description": "Another version is stored."},
     500: {"model": Problem, "description": "Altered, rolled back, or the key is destroyed."},
+}
+
+_BYTES = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 User = Annotated[
@@ -49,6 +59,32 @@ class NewItem(BaseModel):
     expires_at: datetime | None = Field(None, description="of a service's item")
 
 
+class Sealed(BaseModel):
+    """For whom content opens that comes as a body of its own; as in `NewItem`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    data_key: str = Field(min_length=1, max_length=200)
+    policy: Policy = "USER_DEFINED"
+    measurement: str | None = Field(None, description="MRENCLAVE or MRSIGNER, 64 hex digits")
+    product_id: int | None = None
+    svn_floor: int | None = None
+    label: str | None = None
+    enclave: str = Field("", max_length=255)
+    policy_name: str = Field("", max_length=100)
+    expected: int | None = Field(None, ge=0)
+    attestation: UUID | None = None
+    expires_at: datetime | None = None
+    user: User = None
+    service: Service = None
+
+    def draft(self) -> Draft:
+        """What is to be sealed, without its content."""
+        own = {"data_key", "enclave", "policy_name", "expected", "attestation", "expires_at"}
+        identity = Identity.of(**self.model_dump(exclude=own | {"user", "service"}))
+        return Draft(content=b"", identity=identity, **self.model_dump(include=own))
+
+
 class Opening(BaseModel):
     """Which item, and as whom."""
 
@@ -56,6 +92,18 @@ class Opening(BaseModel):
 
     data_key: str
     opener: Opener
+
+
+class Resealing(Opening):
+    """For whom it is sealed from now on, where that changes."""
+
+    measurement: str | None = None
+    svn_floor: int | None = None
+    label: str | None = None
+
+    def changes(self) -> dict[str, Any]:
+        """Those that are named."""
+        return self.model_dump(include={"measurement", "svn_floor", "label"}, exclude_none=True)
 
 
 class Deletion(BaseModel):
@@ -100,6 +148,7 @@ def _user(caller: Principal) -> UUID | None:
 
 
 Own = Annotated[OwnItems, Depends(_items)]
+SealedQuery = Annotated[Sealed, Query()]
 
 
 @router.post("/items", status_code=201, summary="Seal", responses=_PROBLEMS)
@@ -109,12 +158,39 @@ async def seal(item: NewItem, own: Own) -> Response:
     return json_response((await own.seal(Draft(**fields))).as_dict(), 201)
 
 
+@router.put(
+    "/content",
+    status_code=201,
+    summary="Seal what the body holds",
+    responses=_PROBLEMS,
+    openapi_extra=_BYTES,
+)
+async def seal_content(request: Request, own: Own, sealed: SealedQuery) -> Response:
+    """Of any size up to NEO_SEALED_MAX_BYTES, sealed as it comes and never held as a whole."""
+    head = await own.seal_parts(sealed.draft(), request.stream())
+    return json_response(head.as_dict(), 201)
+
+
 @router.post("/open", summary="Open", responses=_PROBLEMS)
 async def open_item(opening: Opening, own: Own) -> Response:
-    """The content as bytes. Whatever is asked for is audited, and what is refused too."""
-    opened = await own.open(opening.data_key, opening.opener)
-    headers = {"ETag": f'"{opened.head.binding.version}"', "Cache-Control": "no-store"}
-    return Response(bytes(opened.content), media_type="application/octet-stream", headers=headers)
+    """The content as bytes, part by part; it is whole if it has its `Content-Length`.
+
+    Whatever is asked for is audited, and what is refused too.
+    """
+    opened = await own.open_parts(opening.data_key, opening.opener)
+    headers = {
+        "ETag": f'"{opened.head.binding.version}"',
+        "Cache-Control": "no-store",
+        "Content-Length": str(opened.head.size),
+    }
+    return StreamingResponse(opened.parts, media_type="application/octet-stream", headers=headers)
+
+
+@router.post("/reseal", summary="Open and seal again", responses=_PROBLEMS)
+async def reseal(resealing: Resealing, own: Own) -> Response:
+    """As the next version: for a new release of an enclave, or with a higher SVN floor."""
+    head = await own.reseal_for(resealing.data_key, resealing.opener, **resealing.changes())
+    return json_response(head.as_dict())
 
 
 @router.get("/items", summary="List", responses=_PROBLEMS)

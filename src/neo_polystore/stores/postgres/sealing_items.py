@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
@@ -57,23 +57,24 @@ class PgItems:
     async def put(
         self,
         heads: Sequence[Head],
-        blobs: Sequence[bytes | memoryview],
+        blobs: Sequence[bytes | memoryview] | None,
         *,
         same_versions: bool = False,
     ) -> bool:
         """One statement. All of it or, with the whole transaction, nothing."""
+        text = self._sql.put_staged if blobs is None else self._sql.put
         shapes: dict[tuple[Any, ...], int] = {}
         places = [shapes.setdefault(_shape(head), len(shapes) + 1) for head in heads]
         *facts, expiries = zip(*shapes, strict=True)
         async with self._work.connection("sealing.put") as connection:
             row = await connection.fetchrow(
-                self._sql.put,
+                text,
                 heads[0].key_id,
                 str(self._owner),
                 self._who,
                 [uuid7() for _ in heads],
                 [head.binding.data_key for head in heads],
-                blobs,
+                [None] if blobs is None else blobs,
                 [head.mac for head in heads],
                 [head.binding.version for head in heads],
                 [head.generation for head in heads],
@@ -90,6 +91,24 @@ class PgItems:
         if row["written"] != len(heads):
             raise _changed()
         return True
+
+    async def stage(self, parts: Iterable[bytes]) -> None:
+        """COPY into a table of this transaction, a row for each part."""
+        async with self._work.connection("sealing.stage") as connection:
+            await connection.execute(sql.STAGE)
+            await connection.copy_records_to_table(sql.STAGED, records=enumerate(parts))
+
+    async def slices(
+        self, head: Head, places: Sequence[tuple[int, int]]
+    ) -> tuple[list[bytes], int]:
+        """One statement. The column is stored outside the row and uncompressed, so the server
+        reads no more of it than what is asked for."""
+        arguments = (self._who, head.binding.data_key, head.mac.hex(), *zip(*places, strict=True))
+        async with self._work.connection("sealing.slices") as connection:
+            row = await connection.fetchrow(self._sql.slices, *arguments)
+        if row is None:
+            raise _changed()
+        return row["parts"], row["length"]
 
     async def delete(self, head: Head) -> None:
         """One statement; a trigger marks the head."""

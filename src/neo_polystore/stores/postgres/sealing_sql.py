@@ -7,7 +7,8 @@ from typing import Final
 
 # What many items of a batch have in common is sent once, as a shape that they name by its place.
 _INCOMING = """
-SELECT i.*, f.enclave, f.policy, f.measurement, f.product_id, f.svn_floor, f.label, f.policy_name,
+SELECT i.id, i.data_key, {blob} AS blob, i.mac, i.version, i.generation, i.size, i.written_at,
+    f.enclave, f.policy, f.measurement, f.product_id, f.svn_floor, f.label, f.policy_name,
     f.attestation, f.expires_at
 FROM unnest($4::uuid[], $5::text[], $6::bytea[], $7::bytea[], $8::int[], $9::bigint[],
     $10::bigint[], $11::timestamptz[], $12::int[])
@@ -18,6 +19,10 @@ AS f (enclave, policy, measurement, product_id, svn_floor, label, policy_name, a
     expires_at, shape) ON f.shape = i.shape
 ORDER BY i.data_key
 """
+
+STAGED: Final = "sealing_parts"
+STAGE: Final = f"CREATE TEMP TABLE {STAGED} (number int, part bytea) ON COMMIT DROP"
+_GATHERED = f"(SELECT string_agg(part, ''::bytea ORDER BY number) FROM pg_temp.{STAGED})"
 
 # Sealing under a key takes that key's row for the time of the transaction: it cannot be retired
 # meanwhile, and where it was, nothing is stored. A row or head that is not the one that was read
@@ -33,7 +38,7 @@ h AS (
     INSERT INTO enclave.sealed_heads AS h (owner, data_key, tenant_id, version, generation, mac,
         key_id, enclave_id, policy, measurement, product_id, svn_floor, label, policy_name,
         size_bytes, attestation_id, written_at, sealed_at)
-    SELECT $2::text, i.data_key, {tenant}, i.version, i.generation, i.mac, k.key_alias, i.enclave,
+    SELECT $2::text, i.data_key, $21::uuid, i.version, i.generation, i.mac, k.key_alias, i.enclave,
         i.policy, i.measurement, i.product_id, i.svn_floor, i.label, i.policy_name, i.size,
         i.attestation, i.written_at, now()
     FROM i CROSS JOIN k
@@ -75,11 +80,12 @@ _SERVICE_ROW = """
     WHERE s.version = excluded.version - $22::int
     RETURNING s.item_key AS stored_key, s.id"""
 
+# A link goes with its item, not before.
 _LINKS = """,
 l AS (
     INSERT INTO sgx.enclave_attestations
-        (service_name, sealed_item_id, attestation_id, status, verified_at, expires_at)
-    SELECT $3::text, r.id, a.id, 'verified', a.verified_at, a.expires_at
+        (service_name, sealed_item_id, attestation_id, status, verified_at)
+    SELECT $3::text, r.id, a.id, 'verified', a.verified_at
     FROM i JOIN enclave.attestations a ON a.id = i.attestation
     JOIN r ON r.stored_key = i.data_key
     WHERE NOT EXISTS (SELECT FROM sgx.enclave_attestations x
@@ -99,6 +105,14 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (SELECT * FROM {table} s WHERE {key} = {of_fetch} LIMIT 1) s ON true
 """
 
+_SLICES = """
+SELECT octet_length(s.{blob}) AS length, (
+    SELECT array_agg(substring(s.{blob} FROM p.start + 1 FOR p.size) ORDER BY p.place)
+    FROM unnest($4::int[], $5::int[]) WITH ORDINALITY AS p (start, size, place)
+) AS parts
+FROM {table} s WHERE {one} AND s.mac = $3::text
+"""
+
 _LIST = """
 SELECT h.*, {expiry} AS expires_at
 FROM enclave.sealed_heads h
@@ -114,6 +128,8 @@ class Statements:
     """Parameters 1 to 3 are owner or key, and who it is: see each statement."""
 
     put: str
+    put_staged: str
+    slices: str
     fetch: str
     fetch_facts: str
     list: str
@@ -125,44 +141,45 @@ _USERS = {
     "key": "s.data_key",
     "of_fetch": "$2::text || '/' || i.data_key",
     "of_list": """$2::text || '/' || h.data_key COLLATE "default" """,
+    "one": "s.data_key = $1::text || '/' || $2::text",
+    "blob": "sealed_blob",
 }
 _SERVICES = {
     "table": "sgx.sealed_data_items",
     "key": "s.service_name = $2::text AND s.item_key",
     "of_fetch": "i.data_key",
     "of_list": """h.data_key COLLATE "default" """,
+    "one": "s.service_name = $1::text AND s.item_key = $2::text",
+    "blob": "sealed_data",
 }
 
 
-def _fetches(facts: str, blob: str, place: dict[str, str]) -> tuple[str, str]:
-    return (
-        _FETCH.format(facts=f"{facts}, {blob} AS blob", **place),
-        _FETCH.format(facts=f"{facts}, NULL::bytea AS blob", **place),
+def _statements(
+    place: dict[str, str], *, row: str, facts: str, expiry: str, delete: str, links: str = ""
+) -> Statements:
+    def put(blob: str) -> str:
+        return _PUT.format(incoming=_INCOMING.format(blob=blob), row=row, links=links)
+
+    def fetch(blob: str) -> str:
+        return _FETCH.format(facts=f"{facts}, {blob} AS blob", **place)
+
+    return Statements(
+        put=put("i.blob"),
+        put_staged=put(_GATHERED),
+        slices=_SLICES.format(**place),
+        fetch=fetch(f"s.{place['blob']}"),
+        fetch_facts=fetch("NULL::bytea"),
+        list=_LIST.format(expiry=expiry, **place),
+        delete=delete,
     )
 
 
-_user = _fetches(
-    "s.version AS row_version, s.mac AS row_mac, s.enclave_id AS row_enclave,"
-    " NULL::timestamptz AS expires_at",
-    "s.sealed_blob",
+USER: Final = _statements(
     _USERS,
-)
-_service = _fetches(
-    "s.version AS row_version, s.mac AS row_mac, h.enclave_id AS row_enclave, s.expires_at",
-    "s.sealed_data",
-    _SERVICES,
-)
-
-USER: Final = Statements(
-    put=_PUT.format(
-        incoming=_INCOMING,
-        row=_USER_ROW,
-        tenant="$21::uuid",
-        links="",
-    ),
-    fetch=_user[0],
-    fetch_facts=_user[1],
-    list=_LIST.format(expiry="NULL::timestamptz", **_USERS),
+    row=_USER_ROW,
+    facts="s.version AS row_version, s.mac AS row_mac, s.enclave_id AS row_enclave,"
+    " NULL::timestamptz AS expires_at",
+    expiry="NULL::timestamptz",
     delete="""
     DELETE FROM enclave.sealed_data s USING enclave.sealed_heads h
     WHERE s.data_key = $2::text || '/' || $3::text
@@ -170,16 +187,12 @@ USER: Final = Statements(
     RETURNING 1
     """,
 )
-SERVICE: Final = Statements(
-    put=_PUT.format(
-        incoming=_INCOMING,
-        row=_SERVICE_ROW,
-        tenant="$21::uuid",
-        links=_LINKS,
-    ),
-    fetch=_service[0],
-    fetch_facts=_service[1],
-    list=_LIST.format(expiry="s.expires_at", **_SERVICES),
+SERVICE: Final = _statements(
+    _SERVICES,
+    row=_SERVICE_ROW,
+    links=_LINKS,
+    facts="s.version AS row_version, s.mac AS row_mac, h.enclave_id AS row_enclave, s.expires_at",
+    expiry="s.expires_at",
     delete="""
     DELETE FROM sgx.sealed_data_items s USING enclave.sealed_heads h
     WHERE s.service_name = $2::text AND s.item_key = $3::text
