@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import cast
 
+from neo_polystore.attestation.fetching import Fetcher
 from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.errors import ConfigError
 from neo_polystore.keys.local import LocalWrapper, key_from_file
@@ -13,8 +14,8 @@ from neo_polystore.ports.keys import KeyWrapper
 from neo_polystore.ports.sealing import SealingStore
 from neo_polystore.ports.store import Store
 from neo_polystore.records.key_text import key_of_text
+from neo_polystore.sealing.drafts import Rules
 from neo_polystore.sealing.evidence import Evidence
-from neo_polystore.sealing.items import Rules
 from neo_polystore.sealing.ring import KeyRing
 from neo_polystore.sealing.service import Sealing
 from neo_polystore.settings import Settings
@@ -35,6 +36,7 @@ def sealing_over(
         KeyRing(store.sealing_keys, lambda: key_wrapper(settings)),
         trail=trail,
         evidence=Evidence(store.attestations),
+        fetcher=Fetcher(settings.neo_pccs_url) if settings.neo_pccs_url else None,
         rules=Rules(
             largest=settings.neo_sealed_max_bytes,
             retention=timedelta(days=settings.sgx_data_retention_days),

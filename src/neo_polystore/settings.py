@@ -275,6 +275,11 @@ class Settings(BaseSettings):
     neo_vault_token: SecretStr | None = Field(default=None, description="the token for it")
     neo_vault_namespace: str | None = Field(default=None, description="its namespace")
     neo_vault_key: str = Field(default="sealing", description="key of Vault's transit engine")
+    neo_pccs_url: str | None = Field(
+        default=None,
+        description="service that collateral of quotes is fetched from (a PCCS, or Intel's own);"
+        " none: it must be given",
+    )
 
     neo_plaintext_hosts: str = Field(
         default="", description="servers that may be talked to without verified TLS, by commas"

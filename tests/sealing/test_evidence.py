@@ -8,13 +8,17 @@ from uuid import uuid4
 
 import pytest
 
+from neo_polystore.attestation.fetching import Fetcher
 from neo_polystore.attestation.policy import Policy
-from neo_polystore.errors import ForbiddenError, NotFoundError, ValidationError
-from neo_polystore.ids import uuid7
+from neo_polystore.errors import ForbiddenError, NotFoundError, UsageError, ValidationError
+from neo_polystore.ids import SYSTEM_TENANT, SYSTEM_USER, uuid7
+from neo_polystore.records.query import Query
+from neo_polystore.records.scope import SYSTEM
 from neo_polystore.records.sealing import Identity, Opener
 from neo_polystore.records.sealing_policies import SealingPolicy
-from neo_polystore.sealing.evidence import Evidence
-from neo_polystore.sealing.items import Rules
+from neo_polystore.sealing.attesting import Attesting
+from neo_polystore.sealing.drafts import Rules
+from neo_polystore.sealing.evidence import KEPT, Evidence
 from neo_polystore.sealing.service import Sealing
 from tests.attestation.pki import NOW, Intel
 from tests.sealing.conftest import Bench, draft
@@ -72,7 +76,7 @@ async def test_quote_collateral_policy_and_verdict_are_kept(
     assert (found.verdict, found.policy) == (verdict.as_dict(), policy.model_dump(mode="json"))
     assert (found.mr_enclave, found.mr_signer) == (ENCLAVE, SIGNER)
     assert (found.product_id, found.svn, found.enclave) == (7, 5, "e1")
-    assert (found.accepted, found.expires_at) == (True, verdict.expires)
+    assert (found.accepted, found.expires_at) == (True, NOW + KEPT)
     assert found.id in [one.id for one in await evidence.store.list()]
 
 
@@ -131,6 +135,62 @@ async def test_an_item_remembers_the_attestation_it_was_written_under(
     assert [tuple(link) for link in links] == [(kept, "verified")]
     with pytest.raises(NotFoundError, match="no attestation"):
         await service.seal(draft(identity=FLOOR, attestation=uuid7()))
+
+
+@pytest.mark.parametrize("kind", ["user", "service"])
+async def test_evidence_stays_while_an_item_names_it(
+    sealing: Sealing, evidence: Evidence, intel: Intel, bench: Bench, kind: str
+) -> None:
+    own = sealing.of_user(SYSTEM_TENANT, SYSTEM_USER)
+    if kind == "service":
+        own = sealing.of_service("witness")
+    kept, _ = await evidence.verify(intel.quote(**REPORT), intel.collateral())
+    lone, _ = await evidence.verify(intel.quote(**REPORT), intel.collateral())
+    one = draft(identity=FLOOR, attestation=kept)
+    await own.seal(one)
+    await bench.administrator.execute("UPDATE enclave.attestations SET expires_at = '2000-01-01'")
+    await bench.store.upkeep.expired_data()
+    assert (await evidence.recheck(kept)).holds
+    with pytest.raises(NotFoundError):
+        await evidence.store.get(lone)
+    await own.delete(one.data_key)
+    await bench.store.upkeep.expired_data()
+    with pytest.raises(NotFoundError):
+        await evidence.store.get(kept)
+
+
+async def test_whoever_asks_for_attestation_is_in_the_audit_trail(
+    sealing: Sealing, intel: Intel, bench: Bench
+) -> None:
+    attesting = sealing.attesting(actor="alice")
+    before = bench.trail.counts.recorded
+    kept, verdict = await attesting.verify(intel.quote(**REPORT), intel.collateral(), at=NOW)
+    assert verdict.accepted
+    assert (await attesting.recheck(kept)).holds
+    assert (await attesting.get(kept)).id == kept
+    assert kept in [one.id for one in await attesting.list()]
+    refused, _ = await attesting.verify(b"noise", intel.collateral(), at=NOW)
+    assert bench.trail.counts.recorded - before == 5
+    query = Query(limit=10).where("resource", "attestation").where("resource_id", str(refused))
+    [entry] = (await bench.trail.within(SYSTEM).find(query)).records
+    body = entry.body()
+    assert (body["user_id"], body["success"]) == ("alice", False)
+    assert "quote" in body["error_message"]
+
+
+async def test_collateral_is_fetched_only_where_that_is_configured(
+    evidence: Evidence, intel: Intel, bench: Bench
+) -> None:
+    class Known(Fetcher):
+        async def collateral(self, quote: bytes) -> bytes:
+            return intel.collateral()
+
+    trail = bench.trail.within(SYSTEM)
+    with pytest.raises(UsageError, match="NEO_PCCS_URL"):
+        await Attesting(evidence, trail).verify(intel.quote(), None, at=NOW)
+    asking = Attesting(evidence, trail, fetcher=Known("https://pccs.example"))
+    _, verdict = await asking.verify(intel.quote(), None, at=NOW)
+    assert verdict.accepted
 
 
 async def demanding(sealing: Sealing, **fields: Any) -> str:

@@ -148,6 +148,8 @@ CREATE INDEX idx_computations_user ON enclave.computations USING btree (tenant_i
 
 CREATE INDEX idx_sealed_data_owner ON enclave.sealed_data USING btree (tenant_id, owner_id);
 
+CREATE INDEX idx_sealed_heads_attestation ON enclave.sealed_heads USING btree (attestation_id) WHERE ((attestation_id IS NOT NULL) AND (deleted_at IS NULL));
+
 CREATE INDEX idx_sealed_heads_key ON enclave.sealed_heads USING btree (key_id, owner, data_key) WHERE (deleted_at IS NULL);
 
 CREATE TRIGGER audit_changes AFTER INSERT OR DELETE OR UPDATE ON enclave.attestations FOR EACH ROW EXECUTE FUNCTION public.audit_changes('quote', 'collateral', 'root_ca');
@@ -167,6 +169,8 @@ ALTER TABLE ONLY enclave.computations
 
 ALTER TABLE ONLY enclave.sealed_data
     ADD CONSTRAINT sealed_data_owner_fkey FOREIGN KEY (tenant_id, owner_id) REFERENCES auth.users(tenant_id, id);
+
+CREATE POLICY cleaning ON enclave.sealed_heads FOR SELECT TO neo_owner USING ((current_setting('app.maintenance'::text, true) = 'cleanup'::text));
 
 ALTER TABLE enclave.computations ENABLE ROW LEVEL SECURITY;
 

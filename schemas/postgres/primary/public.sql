@@ -46,7 +46,9 @@ CREATE FUNCTION public.cleanup_expired_data() RETURNS jsonb
         GET DIAGNOSTICS count = ROW_COUNT;
         removed := removed || jsonb_build_object('enclave_attestations', count);
         DELETE FROM enclave.attestations a WHERE a.expires_at < now()
-            AND NOT EXISTS (SELECT FROM sgx.enclave_attestations l WHERE l.attestation_id = a.id);
+            AND NOT EXISTS (SELECT FROM sgx.enclave_attestations l WHERE l.attestation_id = a.id)
+            AND NOT EXISTS (SELECT FROM enclave.sealed_heads h
+                WHERE h.attestation_id = a.id AND h.deleted_at IS NULL);
         GET DIAGNOSTICS count = ROW_COUNT;
         removed := removed || jsonb_build_object('attestations', count);
         PERFORM set_config('app.maintenance', '', true);

@@ -16,11 +16,12 @@ from rich.table import Table
 
 from neo_polystore.attestation.policy import Policy
 from neo_polystore.build import open_polystore
-from neo_polystore.cli.output import JsonOption, console, print_json, run
+from neo_polystore.cli.output import JsonOption, console, print_json, print_rows, run
 from neo_polystore.cli.text import cell
 from neo_polystore.errors import UsageError, ValidationError
 from neo_polystore.records.base import problems_of
-from neo_polystore.sealing.evidence import Evidence, Recheck
+from neo_polystore.sealing.attesting import Attesting, summary
+from neo_polystore.sealing.evidence import Recheck
 from neo_polystore.settings import Settings
 
 app = typer.Typer(
@@ -31,29 +32,35 @@ Id = Annotated[UUID, typer.Argument(metavar="ID", help="As `attest verify` answe
 
 
 @asynccontextmanager
-async def opened() -> AsyncIterator[Evidence]:
-    """The kept evidence."""
+async def opened() -> AsyncIterator[Attesting]:
+    """Attestation, with the audit trail."""
     data_types = {"audit_logs", "sealed"}
     async with open_polystore(Settings.load(), data_types=data_types) as polystore:
-        yield polystore.sealing.evidence
+        yield polystore.sealing.attesting()
 
 
 @app.command()
 def verify(
     quote: Annotated[Path, typer.Argument(help="The quote, binary or in hexadecimal.")],
-    collateral: Annotated[Path, typer.Option(help="Intel's collateral, as JSON.")],
+    collateral: Annotated[
+        Path | None,
+        typer.Option(help="Intel's collateral, as JSON; none: fetched from NEO_PCCS_URL."),
+    ] = None,
     at: Annotated[str | None, typer.Option(help="As of this time (ISO 8601); none: now.")] = None,
     policy: Annotated[Path | None, typer.Option(help="Rules, as JSON; none: strict ones.")] = None,
     enclave: Annotated[str, typer.Option(help="Name of the enclave.")] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a quote offline and keep all that the verdict was made of. Exit code 1: rejected."""
+    """Judge a quote and keep all that the verdict was made of. Exit code 1: rejected.
+
+    Nothing is asked for over the network, unless NEO_PCCS_URL is set and no collateral is given.
+    """
 
     async def work() -> dict[str, Any]:
         data, time, rules = _quote(quote), _time(at), _policy(policy)
-        known = _read(collateral)
-        async with opened() as evidence:
-            kept, verdict = await evidence.verify(
+        known = _read(collateral) if collateral is not None else None
+        async with opened() as attesting:
+            kept, verdict = await attesting.verify(
                 data, known, at=time, policy=rules, enclave=enclave
             )
         return {"id": kept, **verdict.as_dict()}
@@ -67,13 +74,27 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command("list")
+def list_command(
+    limit: Annotated[int, typer.Option(min=1, max=10_000)] = 100, as_json: JsonOption = False
+) -> None:
+    """List the verdicts that are kept, the newest first."""
+
+    async def work() -> list[dict[str, Any]]:
+        async with opened() as attesting:
+            return [summary(kept) for kept in await attesting.list(limit=limit)]
+
+    columns = ("id", "judged_at", "accepted", "status", "enclave", "mr_enclave")
+    print_rows(run(work()), columns, as_json=as_json)
+
+
 @app.command()
 def show(attestation: Id, as_json: JsonOption = False) -> None:
     """Show a verdict that was kept, with the policy that it was made by."""
 
     async def work() -> dict[str, Any]:
-        async with opened() as evidence:
-            kept = await evidence.store.get(attestation)
+        async with opened() as attesting:
+            kept = await attesting.get(attestation)
         return {"id": kept.id, "policy": kept.policy, **kept.verdict}
 
     found = run(work())
@@ -88,8 +109,8 @@ def recheck(attestation: Id, as_json: JsonOption = False) -> None:
     """Judge kept evidence again, as of then and as of now. Exit code 1: then is another now."""
 
     async def work() -> Recheck:
-        async with opened() as evidence:
-            return await evidence.recheck(attestation)
+        async with opened() as attesting:
+            return await attesting.recheck(attestation)
 
     found = run(work())
     if as_json:

@@ -7,16 +7,14 @@ import base64
 import binascii
 import json
 from http.client import HTTPException
-from typing import Any, Final
+from typing import Any
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.parse import quote
+from urllib.request import Request
 
 from neo_polystore.errors import ConfigError, IntegrityError, PolystoreError, UnavailableError
+from neo_polystore.outward import MOST, PATIENCE, checked_url, make_opener
 from neo_polystore.ports.keys import KeyWrapper
-
-_PATIENCE: Final = 10.0
-_MOST: Final = 1 << 20
 
 
 class VaultWrapper:
@@ -37,14 +35,13 @@ class VaultWrapper:
         mount: str = "transit",
         namespace: str | None = None,
     ):
-        if urlsplit(url).scheme not in ("http", "https"):
-            raise ConfigError("NEO_VAULT_URL must begin with https:// or http://")
-        self._base = f"{url.rstrip('/')}/v1/{quote(mount.strip('/'))}"
+        base = checked_url(url, name="NEO_VAULT_URL")
+        self._base = f"{base}/v1/{quote(mount.strip('/'))}"
         self._key = quote(key, safe="")
         self._headers = {"X-Vault-Token": token, "Content-Type": "application/json"}
         if namespace:
             self._headers["X-Vault-Namespace"] = namespace
-        self._opener = build_opener(_NoRedirect)
+        self._opener = make_opener()
 
     async def wrap(self, material: bytes, *, context: str) -> bytes:
         """The material encrypted by Vault, as its text `vault:v1:...`."""
@@ -69,7 +66,7 @@ class VaultWrapper:
             data = await asyncio.to_thread(self._send, request)
         except HTTPError as error:
             with error:
-                detail = error.read(_MOST)
+                detail = error.read(MOST)
             raise _refused(error.code, detail, verb) from None
         except (URLError, HTTPException, OSError, ValueError) as error:
             raise UnavailableError(
@@ -78,16 +75,9 @@ class VaultWrapper:
         return data
 
     def _send(self, request: Request) -> dict[str, Any]:
-        with self._opener.open(request, timeout=_PATIENCE) as answer:
-            found: dict[str, Any] = json.loads(answer.read(_MOST))["data"]
+        with self._opener.open(request, timeout=PATIENCE) as answer:
+            found: dict[str, Any] = json.loads(answer.read(MOST))["data"]
             return found
-
-
-class _NoRedirect(HTTPRedirectHandler):
-    """A token goes to the address that was configured and to no other."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Follow none: the redirection is the error."""
 
 
 def _refused(code: int, detail: bytes, verb: str) -> PolystoreError:

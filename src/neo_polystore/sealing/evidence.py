@@ -16,6 +16,9 @@ from neo_polystore.ports.attestations import Attestation, Attestations
 from neo_polystore.records.sealing import Opener
 from neo_polystore.records.sealing_policies import SealingPolicy
 
+KEPT: Final = timedelta(days=365)
+"""How long the evidence of an acceptance is kept, and longer where an item was written under it."""
+
 REJECTED_KEPT: Final = timedelta(days=90)
 """How long the evidence of a verdict is kept that was no acceptance."""
 
@@ -86,7 +89,7 @@ class Evidence:
             policy=policy.model_dump(mode="json"),
             verdict=verdict.as_dict(),
             judged_at=verdict.at,
-            expires_at=verdict.expires or self._clock() + REJECTED_KEPT,
+            expires_at=self._clock() + (KEPT if verdict.accepted else REJECTED_KEPT),
             accepted=verdict.accepted,
             root=self._root,
         )

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import ValidationError as PydanticError
 
+from neo_polystore.attestation.fetching import Fetcher
 from neo_polystore.attestation.policy import Policy as AttestationPolicy
 from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.errors import ValidationError
@@ -17,8 +18,10 @@ from neo_polystore.records.base import problems_of
 from neo_polystore.records.scope import Scope
 from neo_polystore.records.sealing import Owner, ServiceOwner, UserOwner
 from neo_polystore.records.sealing_policies import SealingPolicy
+from neo_polystore.sealing.attesting import Attesting
+from neo_polystore.sealing.drafts import Rules
 from neo_polystore.sealing.evidence import Evidence
-from neo_polystore.sealing.items import OwnItems, Rules
+from neo_polystore.sealing.items import OwnItems
 from neo_polystore.sealing.ring import KeyRing
 
 
@@ -33,6 +36,7 @@ class Sealing:
         trail: AuditTrail,
         evidence: Evidence,
         rules: Rules | None = None,
+        fetcher: Fetcher | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ):
         self.ring = ring
@@ -40,6 +44,7 @@ class Sealing:
         self.rules = rules or Rules()
         self._items = items
         self._trail = trail
+        self._fetcher = fetcher
         self._clock = clock
 
     def of_user(self, tenant: UUID, user: UUID, *, actor: str | None = None) -> OwnItems:
@@ -66,6 +71,11 @@ class Sealing:
             rules=self.rules,
             clock=self._clock,
         )
+
+    def attesting(self, *, actor: str | None = None) -> Attesting:
+        """Verifying quotes and looking at what was kept, on behalf of who asks for it."""
+        scope = Scope(tenant=SYSTEM_TENANT, user=actor)
+        return Attesting(self.evidence, self._trail.within(scope), fetcher=self._fetcher)
 
     async def policies(self) -> Sequence[SealingPolicy]:
         """The named policies."""
