@@ -34,8 +34,9 @@ ALLOWED = {
     "routing": LEAVES,
     "audit": LEAVES | {"ports", "coalesce"},
     "auth": LEAVES | {"ports", "settings"},
-    "attestation": {"errors"},
-    "keys": LEAVES | {"ports"},
+    "outward": {"errors"},
+    "attestation": {"errors", "outward"},
+    "keys": LEAVES | {"ports", "outward"},
     "sealing": LEAVES | {"ports", "audit", "attestation"},
     "polystore": LEAVES | {"ports", "routing", "audit", "sealing"},
 }

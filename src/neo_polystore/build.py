@@ -18,6 +18,7 @@ from neo_polystore.ports.store import Store
 from neo_polystore.registry import engine_class
 from neo_polystore.retention.policy import load_policy
 from neo_polystore.routing import Route, RoutingTable, load_routing
+from neo_polystore.sealing.audited import AuditedSealed
 from neo_polystore.settings import Settings
 from neo_polystore.wrappers.cached.changes import publishing
 from neo_polystore.wrappers.cached.data_types import (
@@ -75,6 +76,8 @@ async def open_polystore(
         await _each(_connected(store, tolerant) for store in stores.values())
         ports = _ports(routes, stores, settings)
         trail = _audit(stores, ports, settings)
+        if trail is not None and "sealed" in ports:
+            ports["sealed"] = AuditedSealed(ports["sealed"], trail)
         sealing = sealing_over(stores, trail, settings)
         try:
             yield Polystore(

@@ -21,6 +21,8 @@ from neo_polystore.errors import (
     ValidationError,
 )
 from neo_polystore.ids import SYSTEM_TENANT, SYSTEM_USER, uuid7
+from neo_polystore.polystore import Polystore
+from neo_polystore.records.query import Query
 from neo_polystore.records.scope import SYSTEM
 from neo_polystore.records.sealed import SealedBlob
 from neo_polystore.records.sealing import Opener
@@ -164,6 +166,21 @@ async def test_an_item_opens_for_whom_it_is_sealed(
         await items.open(one.data_key, MEASURED.model_copy(update=change))
 
 
+async def test_an_item_is_sealed_again_for_a_higher_floor(own: OwnItems) -> None:
+    one = draft(identity=MRSIGNER)
+    await own.seal(one)
+    with pytest.raises(ForbiddenError):
+        await own.reseal_for(one.data_key, OPENER, svn_floor=9)
+    head = await own.reseal_for(one.data_key, MEASURED, svn_floor=9)
+    assert (head.binding.version, head.binding.identity.svn_floor) == (2, 9)
+    with pytest.raises(ForbiddenError, match="SVN floor is 9"):
+        await own.open(one.data_key, MEASURED)
+    newer = MEASURED.model_copy(update={"svn": 9})
+    assert (await own.open(one.data_key, newer)).content == one.content
+    with pytest.raises(ValidationError, match="svn_floor"):
+        await own.reseal_for(one.data_key, newer, svn_floor=-1)
+
+
 async def test_a_policy_rules_what_is_sealed_under_its_name(bench: Bench) -> None:
     service = bench.sealing.of_service("ruled")
     policy = SealingPolicy(
@@ -237,8 +254,6 @@ async def test_an_older_row_or_blob_is_refused_and_audited(
 
 async def denied(polystore: Any, own: OwnItems, key: str) -> list[str]:
     """The errors of audit entries about an item."""
-    from neo_polystore.records.query import Query
-
     query = Query(limit=50).where("resource_id", f"{own.owner}/{key}").where("success", False)
     page = await polystore.audit.within(SYSTEM).find(query)
     return [entry.body()["error_message"] for entry in page.records]
@@ -336,6 +351,45 @@ async def test_a_blob_that_was_sealed_elsewhere_is_neither_opened_nor_overwritte
     with pytest.raises(ConflictError, match="elsewhere"):
         await items.seal(draft(key))
     assert (await port.get(blob.key)).blob == blob.blob
+
+
+async def test_what_was_sealed_here_is_not_overwritten_or_deleted_as_a_blob_from_elsewhere(
+    bench: Bench, items: OwnItems
+) -> None:
+    one = draft()
+    await items.seal(one)
+    blob = SealedBlob(
+        data_key=one.data_key, enclave_id="e", policy="MRENCLAVE", mac="ab" * 32, blob=b"x"
+    )
+    port = bench.store.port("sealed").within(SYSTEM)
+    written = await port.write([blob])
+    assert [(found.field, "sealed here" in found.reason) for found in written.rejected] == [
+        ("data_key", True)
+    ]
+    with pytest.raises(ConflictError, match="sealed here"):
+        await port.delete(blob.key)
+    assert await content_of(items, one.data_key) == one.content
+    await items.delete(one.data_key)
+    assert (await port.write([blob])).new == 1
+    await port.delete(blob.key)
+
+
+async def test_blobs_from_elsewhere_are_audited_too(polystore: Polystore) -> None:
+    key = uuid4().hex
+    blob = SealedBlob(
+        data_key=key, enclave_id="e", policy="MRENCLAVE", mac="ab" * 32, blob=b"TOP-SECRET"
+    )
+    port, trail = polystore.sealed.within(SYSTEM), polystore.audit.within(SYSTEM)
+    await port.write([blob])
+    await port.get(blob.key)
+    await port.delete(blob.key)
+    with pytest.raises(NotFoundError):
+        await port.get(blob.key)
+    query = Query(limit=10).where("resource", "sealed_blob").where("resource_id", blob.key)
+    entries = [entry.body() for entry in (await trail.find(query)).records]
+    found = [(entry["action"], entry["success"]) for entry in reversed(entries)]
+    assert found == [("UPDATE", True), ("READ", True), ("DELETE", True), ("READ", False)]
+    assert "TOP-SECRET" not in repr(entries)
 
 
 async def test_content_over_the_limit_is_refused_with_the_setting(bench: Bench) -> None:

@@ -10,12 +10,14 @@ from typing import Any, Literal
 from neo_polystore.errors import PolystoreError
 from neo_polystore.records.sealing import Binding, Identity, ServiceOwner
 from neo_polystore.sealing.blob import seal, unseal
+from neo_polystore.sealing.derivation import MASTER, MasterKey
 from neo_polystore.sealing.service import Sealing
 
 
 @dataclass(frozen=True, slots=True)
 class SealingHealth:
-    """`key_usable`: a blob was sealed and opened just now, under the active key, in memory.
+    """`key_usable`: a blob was sealed and opened just now, under the active key, in memory; where
+    there is none yet, its wrapping key wrapped and unwrapped another. Asking changes nothing.
 
     In simulation openers are believed what they say of their enclave; in hardware mode an
     attestation must prove it. `below_svn_floor` counts items that an enclave may open whose SVN
@@ -52,26 +54,32 @@ async def check_sealing(sealing: Sealing) -> SealingHealth:
         ),
     }
     try:
-        await _try_key(sealing)
-        fields |= {"key_present": True, "key_usable": True, "wrapped_by": sealing.ring.wrapper.name}
+        await _try_key(sealing, exists=fields["key_present"])
+        fields |= {"key_usable": True, "wrapped_by": sealing.ring.wrapper.name}
     except PolystoreError as error:
         return SealingHealth("unhealthy", detail=error.message, **fields)
     try:
         fields["below_svn_floor"] = await _below_floor(sealing)
     except PolystoreError as error:
         return SealingHealth("degraded", detail=error.message, **fields)
-    problems = []
+    problems = [] if fields["key_present"] else ["no item was sealed yet: the first makes the key"]
     if fields["retiring_keys"]:
         problems.append("a rotation was not completed: run `neo-polystore sealed rotate`")
     if fields["below_svn_floor"]:
         problems.append("items are sealed below the SVN floor of their policy: seal them again")
-    status: Literal["healthy", "degraded"] = "degraded" if problems else "healthy"
+    wrong = fields["retiring_keys"] or fields["below_svn_floor"]
+    status: Literal["healthy", "degraded"] = "degraded" if wrong else "healthy"
     return SealingHealth(status, detail="; ".join(problems), **fields)
 
 
-async def _try_key(sealing: Sealing) -> None:
-    sealing.ring.refresh()
-    master = await sealing.ring.active()
+async def _try_key(sealing: Sealing, *, exists: bool) -> None:
+    if exists:
+        sealing.ring.refresh()
+        master = await sealing.ring.active()
+    else:
+        wrapper, material = sealing.ring.wrapper, secrets.token_bytes(MASTER)
+        wrapped = await wrapper.wrap(material, context="probe")
+        master = MasterKey("probe", await wrapper.unwrap(wrapped, context="probe"))
     binding = Binding(
         ServiceOwner("health"), "probe", "", Identity(policy="USER_DEFINED", label="probe"), 1
     )

@@ -57,9 +57,7 @@ async def import_files(
     sums, macs = _beside(source)
     done = Imported(dry_run=dry_run)
     batch: list[SealedBlob] = []
-    for name, data in _files(source, largest=largest, done=done):
-        if name == SUMS or name.endswith(MAC):
-            continue
+    for name, data in _files(source, largest=largest, done=done, beside=False):
         done.files += 1
         done.bytes += len(data)
         digest = hashlib.sha256(data).hexdigest()
@@ -96,14 +94,19 @@ async def _store(port: Sealed, batch: list[SealedBlob], done: Imported) -> None:
             raise IntegrityError(f"{blob.data_key!r} was read back as something else")
 
 
-def _files(source: Path, *, largest: int, done: Imported) -> Iterator[tuple[str, bytes]]:
-    """Path and content of each regular file; links and devices are rejected, never followed."""
+def _files(
+    source: Path, *, largest: int, done: Imported, beside: bool
+) -> Iterator[tuple[str, bytes]]:
+    """Path and content of each regular file; links and devices are rejected, never followed.
+
+    With `beside` those that say something of the others, without it the others.
+    """
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             name = path.relative_to(source).as_posix()
             if path.is_symlink():
                 done.rejected[name] = "a link"
-            elif path.is_file():
+            elif path.is_file() and _is_beside(name) == beside:
                 if path.stat().st_size > largest:
                     done.rejected[name] = f"over {largest:,} bytes (NEO_SEALED_MAX_BYTES)"
                 else:
@@ -112,7 +115,7 @@ def _files(source: Path, *, largest: int, done: Imported) -> Iterator[tuple[str,
     with _archive(source) as archive:
         for member in archive:
             name = _name(member)
-            if member.isdir():
+            if member.isdir() or _is_beside(name) != beside:
                 continue
             if not member.isreg() or ".." in Path(name).parts:
                 done.rejected[name] = "no regular file inside the archive"
@@ -120,6 +123,10 @@ def _files(source: Path, *, largest: int, done: Imported) -> Iterator[tuple[str,
                 done.rejected[name] = f"over {largest:,} bytes (NEO_SEALED_MAX_BYTES)"
             elif (content := archive.extractfile(member)) is not None:
                 yield name, content.read()
+
+
+def _is_beside(name: str) -> bool:
+    return name == SUMS or name.endswith(MAC)
 
 
 def _names(source: Path) -> Iterator[str]:
@@ -134,13 +141,13 @@ def _beside(source: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The checksums of SHA256SUMS, and the MACs, each by the file that they are about."""
     sums: dict[str, str] = {}
     macs: dict[str, str] = {}
-    for name, data in _files(source, largest=1 << 24, done=Imported()):
+    for name, data in _files(source, largest=1 << 24, done=Imported(), beside=True):
         if name == SUMS:
             for line in data.decode(errors="replace").splitlines():
                 if (match := _SUM.fullmatch(line)) is None:
                     raise UsageError(f"{SUMS}: not a line of sha256sum: {line[:80]!r}")
                 sums[match[2].removeprefix("./")] = match[1].lower()
-        elif name.endswith(MAC):
+        else:
             macs[name.removesuffix(MAC)] = data.decode(errors="replace").strip().lower()
     return sums, macs
 

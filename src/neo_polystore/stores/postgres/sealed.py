@@ -6,6 +6,7 @@ import re
 from typing import Any
 from uuid import UUID
 
+from neo_polystore.errors import ConflictError, NotFoundError
 from neo_polystore.ids import uuid7
 from neo_polystore.pgkit.select import Column, Selection
 from neo_polystore.ports.sealed import Sealed
@@ -14,8 +15,13 @@ from neo_polystore.stores.postgres.base import TENANT, PgRecords
 from neo_polystore.stores.postgres.merge import Merge, Refusal
 
 OWNER = Refusal("owner", "the tenant has no such user")
+OURS = "it was sealed here: write and delete it as a sealed item"
 
 _KEY = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([^\x00]{1,200})", re.DOTALL)
+
+_OURS = """EXISTS (
+    SELECT FROM enclave.sealed_heads h WHERE h.owner = 'user:' || s.owner_id
+        AND h.data_key = substr(s.data_key, 38) AND h.deleted_at IS NULL)"""
 
 # `version` comes in as what the writer believes to be stored (NULL: whatever is). An update that
 # finds another one changes nothing, also when the other one is committed while this one waits.
@@ -24,7 +30,9 @@ WITH incoming AS MATERIALIZED (SELECT * FROM {{incoming}}),
 judged AS MATERIALIZED (
     SELECT i.*, u.id AS user_id, s.id AS present, s.version AS stored_version,
         (s.enclave_id, s.policy, s.mac, s.sealed_blob)
-            IS NOT DISTINCT FROM (i.enclave_id, i.policy, i.mac, i.blob) AS same
+            IS NOT DISTINCT FROM (i.enclave_id, i.policy, i.mac, i.blob) AS same,
+        EXISTS (SELECT FROM enclave.sealed_heads h WHERE h.owner = 'user:' || i.owner
+            AND h.data_key = substr(i.data_key, 38) AND h.deleted_at IS NULL) AS ours
     FROM incoming i
     LEFT JOIN auth.users u ON u.id = i.owner AND u.deleted_at IS NULL
     LEFT JOIN enclave.sealed_data s ON s.data_key = i.data_key
@@ -33,7 +41,7 @@ inserted AS (
     INSERT INTO enclave.sealed_data
         (id, tenant_id, owner_id, enclave_id, data_key, sealed_blob, mac, policy)
     SELECT j.id, {TENANT}, j.user_id, j.enclave_id, j.data_key, j.blob, j.mac, j.policy
-    FROM judged j WHERE j.user_id IS NOT NULL AND j.present IS NULL
+    FROM judged j WHERE j.user_id IS NOT NULL AND j.present IS NULL AND NOT j.ours
     ORDER BY j.data_key ON CONFLICT DO NOTHING RETURNING id
 ),
 updated AS (
@@ -41,7 +49,7 @@ updated AS (
     SET enclave_id = j.enclave_id, policy = j.policy, mac = j.mac, sealed_blob = j.blob,
         version = s.version + 1
     FROM judged j
-    WHERE s.id = j.present AND NOT j.same AND j.user_id IS NOT NULL
+    WHERE s.id = j.present AND NOT j.same AND j.user_id IS NOT NULL AND NOT j.ours
       AND s.version = COALESCE(j.version, s.version)
     RETURNING s.id
 )
@@ -50,6 +58,7 @@ SELECT j.index, CASE
     WHEN a.id IS NOT NULL THEN 'new'
     WHEN b.id IS NOT NULL THEN 'replaced'
     WHEN j.same AND j.present IS NOT NULL THEN 'existing'
+    WHEN j.ours THEN 'ours'
     WHEN j.present IS NULL OR j.version = j.stored_version THEN 'unseen'
     ELSE 'stale' END AS outcome
 FROM judged j LEFT JOIN inserted a ON a.id = j.id LEFT JOIN updated b ON b.id = j.present
@@ -92,7 +101,7 @@ class PgSealed(PgRecords[SealedBlob]):
         key=(Column("s.data_key", "text"),),
     )
     lookup = "FROM enclave.sealed_data s WHERE s.data_key = $1"
-    removal = "DELETE FROM enclave.sealed_data WHERE data_key = $1"
+    removal = f"DELETE FROM enclave.sealed_data s WHERE s.data_key = $1 AND NOT {_OURS}"
     tenant_owned = True
     merge = Merge(
         name="sealed",
@@ -110,12 +119,23 @@ class PgSealed(PgRecords[SealedBlob]):
         row=_row,
         refusals={
             "no owner": OWNER,
+            "ours": Refusal("data_key", OURS),
             "stale": Refusal("version", "another version is stored by now: read it again"),
             "unseen": Refusal("data_key", "the key is being written by somebody else"),
         },
         constraints={"sealed_data_owner_fkey": OWNER},
         weigh=lambda blob: 1 + len(blob.blob) // 4096,
     )
+
+    async def delete(self, key: str) -> None:
+        """Delete one blob; ConflictError for what was sealed here."""
+        try:
+            await super().delete(key)
+        except NotFoundError:
+            sql = f"SELECT FROM enclave.sealed_data s WHERE s.data_key = $1 AND {_OURS}"
+            if await self._fetch("delete", sql, list(self.identify(key))):
+                raise ConflictError(f"{key!r}: {OURS}", store=self.database.store) from None
+            raise
 
     def identify(self, key: str) -> tuple[Any, ...]:
         """The stored key: owner and data key."""
