@@ -53,6 +53,28 @@ are base64; times are ISO 8601 in UTC.
 """
 
 
+ROUTERS = (
+    health.router,
+    auth.router,
+    store.router,
+    metrics.router,
+    metrics_ingest.router,
+    admin.router,
+    limit_checks.router,
+    schemas.router,
+    backups.router,
+    cache.router,
+    outbox.router,
+    retention.router,
+    scheduler.router,
+    audit.router,
+    sealed.router,
+    sealed.survey_router,
+    attest.router,
+    telemetry.router,
+)
+
+
 def create_app(
     settings: Settings,
     *,
@@ -65,8 +87,42 @@ def create_app(
     than that of the settings, whose owner does these himself; `started` is awaited when the
     facade is open, before the first request.
     """
-
     http = HttpCounts()
+    app = FastAPI(
+        title="neo_polystore",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings, http, opened, started),
+        docs_url=None,
+        redoc_url=None,
+        swagger_ui_oauth2_redirect_url=None,
+    )
+    app.add_middleware(
+        Recorded,
+        trail=lambda request: _trail(app, request),
+        which=settings.neo_audit_requests,
+        skip=settings.audit_skips(),
+    )
+    app.add_middleware(Measured, counts=http)
+    docs.install(app)
+    app.state.scope = settings.scope()
+    app.state.settings = settings
+    app.state.ingestion = Ingestion(settings)
+    errors.install(app)
+    for router in ROUTERS:
+        app.include_router(router)
+    limits.install(app, settings)
+    protection.install(app, settings)
+    return app
+
+
+def _lifespan(
+    settings: Settings,
+    http: HttpCounts,
+    opened: AbstractAsyncContextManager[Polystore] | None,
+    started: Callable[[Polystore], Awaitable[None]] | None,
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """What is open while the application serves: the facade, traces and background work."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -100,48 +156,7 @@ def create_app(
                 finally:
                     await app.state.telemetry.close()
 
-    app = FastAPI(
-        title="neo_polystore",
-        version=__version__,
-        description=DESCRIPTION,
-        lifespan=lifespan,
-        docs_url=None,
-        redoc_url=None,
-        swagger_ui_oauth2_redirect_url=None,
-    )
-    app.add_middleware(
-        Recorded,
-        trail=lambda request: _trail(app, request),
-        which=settings.neo_audit_requests,
-        skip=settings.audit_skips(),
-    )
-    app.add_middleware(Measured, counts=http)
-    docs.install(app)
-    app.state.scope = settings.scope()
-    app.state.settings = settings
-    app.state.ingestion = Ingestion(settings)
-    errors.install(app)
-    app.include_router(health.router)
-    app.include_router(auth.router)
-    app.include_router(store.router)
-    app.include_router(metrics.router)
-    app.include_router(metrics_ingest.router)
-    app.include_router(admin.router)
-    app.include_router(limit_checks.router)
-    app.include_router(schemas.router)
-    app.include_router(backups.router)
-    app.include_router(cache.router)
-    app.include_router(outbox.router)
-    app.include_router(retention.router)
-    app.include_router(scheduler.router)
-    app.include_router(audit.router)
-    app.include_router(sealed.router)
-    app.include_router(sealed.survey_router)
-    app.include_router(attest.router)
-    app.include_router(telemetry.router)
-    limits.install(app, settings)
-    protection.install(app, settings)
-    return app
+    return lifespan
 
 
 def _trail(app: FastAPI, request: Scope) -> AuditTrail | None:
