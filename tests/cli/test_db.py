@@ -20,7 +20,7 @@ from neo_polystore import assets
 from neo_polystore.addresses import EmbeddedAddresses
 from neo_polystore.embedded import Membership
 from neo_polystore.ops.revisions import new_revision
-from neo_polystore.pgkit import migrations
+from neo_polystore.pgkit import drift, migrations
 from neo_polystore.pgkit.database import PgConfig
 from neo_polystore.pgkit.versioned import Versioned
 from neo_polystore.registry import ENGINES, engine_class
@@ -305,8 +305,9 @@ async def test_an_edited_file_and_a_changed_schema_are_both_found(
 
 
 async def test_without_pg_dump_the_schema_is_reported_as_not_compared(
-    make_database: MakeDatabase, tmp_path: Path
+    make_database: MakeDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(drift, "_wheel", lambda: str(tmp_path))
     config = (await make_database("drift")).model_copy(update={"programs": tmp_path})
     store = EventStore(config)
     await store.migrate()

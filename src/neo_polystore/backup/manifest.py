@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validato
 from pydantic import ValidationError as PydanticError
 
 from neo_polystore.backup.keys import BackupKey
-from neo_polystore.errors import BackupError, ConfigError, IntegrityError
+from neo_polystore.errors import BackupError, ConfigError, IntegrityError, UsageError
 from neo_polystore.records.base import problems_of
 
 FORMAT = 1
@@ -151,12 +151,12 @@ class Manifest(_Strict):
         return folder_of(self.id)
 
     def store(self, name: str) -> SavedStore:
-        """One store; BackupError where the run knows nothing of it."""
+        """One store; UsageError where the run knows nothing of it."""
         for store in self.stores:
             if store.name == name:
                 return store
         known = ", ".join(store.name for store in self.stores)
-        raise BackupError(f"run {self.id} has no store {name!r}; it has {known}")
+        raise UsageError(f"run {self.id} has no store {name!r}; it has {known}")
 
 
 def run_id(now: datetime, random: str) -> str:
