@@ -30,7 +30,7 @@ GROUPS: Final = (
     ("Retention and jobs", ("neo_retention", "neo_job", "neo_proof", "neo_archive",
                             "neo_scheduler", "neo_dead")),
     ("Backup", ("neo_backup", "postgres_backup", "neo_wal", "neo_base")),
-    ("Sealing", ("sgx_", "neo_sealed", "neo_key", "neo_kms", "neo_vault", "neo_attest")),
+    ("Sealing", ("sgx_", "neo_sealed", "neo_key", "neo_kms", "neo_vault", "neo_attest", "neo_pccs")),
     ("PostgreSQL and TimescaleDB", ("postgres_", "event_store", "timescale_", "db_", "neo_admin")),
     ("Documents", ("mongo_",)),
     ("Objects", ("s3_",)),
