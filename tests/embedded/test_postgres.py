@@ -118,6 +118,9 @@ def test_extensions_of_the_installation_are_preloaded(tmp_path: Path, folder: st
     for path in ("bin/postgres", f"{folder}/timescaledb.so", f"{folder}/pg_stat_statements.so"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).touch()
+    version = tmp_path / "data/postgres/PG_VERSION"
+    version.parent.mkdir(parents=True)
+    version.write_text("18\n")
     server = PostgresServer(Layout(tmp_path / "data"), "secret", None, tmp_path / "bin")
     words = server.command(5000).argv
     assert "shared_preload_libraries=timescaledb,pg_stat_statements" in words

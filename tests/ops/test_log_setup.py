@@ -62,7 +62,12 @@ def test_both_kinds_of_loggers_write_one_json_object_per_line_with_the_ids() -> 
         assert line["timestamp"].endswith("Z")
 
 
-def test_secrets_of_the_settings_and_what_is_named_like_one_are_masked() -> None:
+def test_secrets_of_the_settings_and_what_is_named_like_one_are_masked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # a uvicorn that ran in this process with a configuration of its own keeps its lines
+    monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("uvicorn.error"), "disabled", False)
     stream = configured(redis_password=SecretStr(SECRET), jwt_secret_key=SecretStr("k" * 40))
     log = structlog.get_logger("neo_polystore")
     log.info("connects", url="redis://:" + "k" * 40 + "@host", api_key="neok.abc", token="eyJ")
