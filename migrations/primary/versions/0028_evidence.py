@@ -48,7 +48,7 @@ UP = (
 )
 
 DOWN = (
-    _FUNCTION.replace("{more}", ""),
+    _FUNCTION.replace("\n            {more}", ""),
     "DROP POLICY cleaning ON enclave.sealed_heads",
     "DROP INDEX enclave.idx_sealed_heads_attestation",
 )
