@@ -12,7 +12,7 @@ from neo_polystore.loaders.jobs import plan, read_job
 from neo_polystore.records.base import Record
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-GIVEN: dict[str, Any] = {"chain_id": 1, "service": "api", "system": "app", "now": NOW}
+GIVEN: dict[str, Any] = {"chain_id": 1, "service": "api", "system": "app", "table": "t", "now": NOW}
 
 
 def items(

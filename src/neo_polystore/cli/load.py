@@ -61,6 +61,13 @@ def load(
     owner: Owner = None,
     network: Annotated[str | None, typer.Option(help="contract_metadata: the network.")] = None,
     address: Annotated[str | None, typer.Option(help="contract_metadata: the address.")] = None,
+    table: Annotated[str | None, typer.Option(help="sqlite: the table that holds them.")] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FIELD", help="sqlite: the field of a column; NAME= leaves it out. Repeat."
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Load files. What is stored already is counted, never stored twice.
@@ -76,6 +83,8 @@ def load(
             encoding=encoding,
             network=network,
             address=_address(address),
+            table=table,
+            columns=_columns(column or []),
         )
         jobs = plan(data_type, files, options, format_name=format_name)
     except PolystoreError as error:
@@ -132,6 +141,14 @@ def _address(text: str | None) -> str | None:
         return TypeAdapter(Address | None).validate_python(text)
     except PydanticError as error:
         raise UsageError(f"--address: {problems_of(error)[0].reason}") from None
+
+
+def _columns(given: list[str]) -> dict[str, str]:
+    pairs = [each.partition("=") for each in given]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise UsageError(f"--column {name}: expected NAME=FIELD, or NAME= to leave it out")
+    return {name: field for name, _, field in pairs}
 
 
 @contextmanager

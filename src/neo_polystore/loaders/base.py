@@ -28,6 +28,8 @@ class LoadOptions:
     owner: UUID = SYSTEM_USER
     network: str | None = None
     address: str | None = None
+    table: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 

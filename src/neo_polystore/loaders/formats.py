@@ -19,6 +19,7 @@ from neo_polystore.loaders import (
     line_protocol,
     lines,
     points,
+    sqlite,
 )
 from neo_polystore.loaders.base import Loader
 from neo_polystore.loaders.own import own
@@ -88,7 +89,10 @@ def _formats() -> dict[str, list[Format]]:
     for name, model in models.items():
         looks_like = _own_fields(_TELLING[name]) if name in table else _is_json
         mine = Format(OWN, "records as `query --json` prints them", own(model), looks_like)
-        table[name] = [mine, *table.get(name, [])]
+        rows = Format(
+            "sqlite", "a table of SQLite", sqlite.sqlite(model), sqlite.looks_like, ("table",)
+        )
+        table[name] = [rows, mine, *table.get(name, [])]
     return table
 
 
