@@ -9,6 +9,7 @@ CREATE FUNCTION audit.link(tenants uuid[], days date[], entries text[], digests 
         entry record;
         number bigint;
         head bytea;
+        next bytea;
         linked bigint := 0;
     BEGIN
         FOR chain IN
@@ -24,20 +25,20 @@ CREATE FUNCTION audit.link(tenants uuid[], days date[], entries text[], digests 
             SELECT h.seq, h.hash INTO number, head FROM audit.chain_heads h
             WHERE h.tenant_id = chain.tenant AND h.day = chain.day FOR UPDATE;
             FOR entry IN
-                SELECT i.id, (array_agg(i.digest ORDER BY i.place))[1] AS digest
+                SELECT i.id, i.digest
                 FROM unnest(tenants, days, entries, digests) WITH ORDINALITY
                     AS i (tenant, day, id, digest, place)
-                WHERE i.tenant = chain.tenant AND i.day = chain.day AND NOT EXISTS (
-                    SELECT FROM audit.chain_links l WHERE l.tenant_id = chain.tenant
-                        AND l.day = chain.day AND l.entry_id = i.id
-                )
-                GROUP BY i.id ORDER BY min(i.place)
+                WHERE i.tenant = chain.tenant AND i.day = chain.day ORDER BY i.place
             LOOP
-                number := number + 1;
-                head := sha256(head || entry.digest || convert_to(entry.id, 'UTF8'));
+                next := sha256(head || entry.digest || convert_to(entry.id, 'UTF8'));
                 INSERT INTO audit.chain_links (tenant_id, day, seq, entry_id, digest, hash)
-                VALUES (chain.tenant, chain.day, number, entry.id, entry.digest, head);
-                linked := linked + 1;
+                VALUES (chain.tenant, chain.day, number + 1, entry.id, entry.digest, next)
+                ON CONFLICT ON CONSTRAINT chain_links_entry_unique DO NOTHING;
+                IF FOUND THEN
+                    number := number + 1;
+                    head := next;
+                    linked := linked + 1;
+                END IF;
             END LOOP;
             UPDATE audit.chain_heads h
             SET seq = number, hash = head, linked_at = clock_timestamp()

@@ -15,6 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel, SecretBytes, SecretStr
 
 from neo_polystore.records.base import Record, is_secret
+from neo_polystore.records.values import has_year, to_milliseconds
 
 MASKED: Final = "***"
 LONGEST: Final = 8192
@@ -50,7 +51,7 @@ def changes(
 
 
 def plain(value: Any, masks: AbstractSet[str] = frozenset(), depth: int = 0) -> Any:
-    """The value as a document may hold it: JSON's own types and aware times, secrets masked."""
+    """The value as a document holds it: JSON's own types, UTC milliseconds, secrets masked."""
     match value:
         case None | bool():
             return value
@@ -65,7 +66,9 @@ def plain(value: Any, masks: AbstractSet[str] = frozenset(), depth: int = 0) -> 
         case str():
             return _text(value)
         case datetime():
-            return value if value.tzinfo is not None else value.isoformat()
+            if value.tzinfo is None or not has_year(value):
+                return value.isoformat()
+            return to_milliseconds(value)
         case bytes() | bytearray() | memoryview():
             return _bytes(bytes(value))
         case UUID() | Decimal() | date() | time():

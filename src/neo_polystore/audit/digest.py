@@ -16,15 +16,7 @@ from neo_polystore.records.values import date_text
 
 def digest_of(entry: Document) -> bytes:
     """SHA-256 of the entry as JSON: names sorted, no spaces, UTF-8, dates marked and in UTC."""
-    text = json.dumps(
-        entry.body(),
-        sort_keys=True,
-        separators=(",", ":"),
-        ensure_ascii=False,
-        allow_nan=False,
-        default=_date,
-    )
-    return hashlib.sha256(text.encode()).digest()
+    return _digest(entry.body())
 
 
 def sealed(entry: Document) -> Sealed | None:
@@ -37,10 +29,19 @@ def sealed(entry: Document) -> Sealed | None:
     when = body.get("timestamp")
     if not isinstance(when, datetime):
         raise CorruptDataError(f"audit entry {entry.key!r} has no time")
-    return Sealed(tenant, when.date(), entry.key, digest_of(entry))
+    return Sealed(tenant, when.date(), entry.key, _digest(body))
+
+
+def _digest(body: dict[str, Any]) -> bytes:
+    return hashlib.sha256(_ENCODE(body).encode()).digest()
 
 
 def _date(value: Any) -> Any:
     if isinstance(value, datetime):
         return {"$date": date_text(value)}
     raise TypeError(f"a document holds no {type(value).__name__}")
+
+
+_ENCODE = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_date
+).encode

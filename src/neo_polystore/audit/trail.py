@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal, Self, cast
 from uuid import UUID
@@ -32,6 +32,7 @@ from neo_polystore.records.documents import Document
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import NOBODY, Scope
+from neo_polystore.records.values import to_milliseconds
 
 COLLECTION: Final = "audit_logs"
 LINKS_AT_ONCE: Final = 500
@@ -129,7 +130,7 @@ class AuditTrail:
         """
         work = current_work()
         scope = self._scope if work is None or self._scope.tenant else work.scope
-        entry = self._entry(
+        body = self._body(
             scope,
             {
                 **plain(details or {}, self._masks),
@@ -140,11 +141,15 @@ class AuditTrail:
                 "changes": changes(before, after, masks=self._masks) or None,
                 "success": error is None,
                 "error_message": error,
-                **asdict(origin),
+                "request_id": origin.request_id,
+                "ip_address": origin.ip_address,
+                "user_agent": origin.user_agent,
             },
         )
+        model = cast(type[Document], record_type(COLLECTION))
         if work is not None:
-            return await self._join(work, entry)
+            return await self._join(work, model.parse(body))
+        entry = model.stored(body)  # the collection checks what it is given
         written = await self.write([entry])
         for rejection in written.rejected:
             problem = FieldProblem(rejection.field, rejection.reason)
@@ -207,17 +212,16 @@ class AuditTrail:
         ):
             yield verdict
 
-    def _entry(self, scope: Scope, fields: dict[str, Any]) -> Document:
+    def _body(self, scope: Scope, fields: dict[str, Any]) -> dict[str, Any]:
         body = {name: value for name, value in fields.items() if value is not None}
         body |= {
             "_id": str(uuid7()),
-            "timestamp": datetime.now(UTC),
+            "timestamp": to_milliseconds(datetime.now(UTC)),
             "tenant_id": str(_tenant_of(scope, "record")),
         }
         if scope.service:
             body.setdefault("service", scope.service)
-        entry = record_type(COLLECTION).parse(body)
-        return cast(Document, entry)
+        return body
 
     async def _join(self, work: UnitOfWork, entry: Document) -> Recorded:
         """Past the tenant of the work itself no entry can go: the outbox holds one tenant's."""

@@ -88,16 +88,18 @@ class Document(Record):
     @classmethod
     def stored(cls, body: dict[str, Any]) -> Self:
         """The record of a document as a store holds it, whatever the validator says by now."""
-        fields = {
-            name: value
-            for name, value in body.items()
-            if name == ID or (name in cls.model_fields and name != "document_id")
-        }
-        document = cls.model_construct(**fields)
-        # not given above: a document may have fields with the names of that method's parameters
-        if document.__pydantic_extra__ is not None:
-            rest = ((name, value) for name, value in body.items() if name not in fields)
-            document.__pydantic_extra__.update(rest)
+        declared = cls.__pydantic_fields__
+        fields: dict[str, Any] = {}
+        rest: dict[str, Any] = {}
+        for name, value in body.items():
+            if name == ID:
+                fields["document_id"] = value
+            elif name in declared and name != "document_id":
+                fields[name] = value
+            else:
+                rest[name] = value
+        document = cls.trusted(fields)
+        object.__setattr__(document, "__pydantic_extra__", rest)
         return document
 
     @property
