@@ -14,7 +14,7 @@ from neo_polystore.errors import UnsupportedError, UsageError
 from neo_polystore.ports.logs import Logs
 from neo_polystore.ports.store import Store
 from neo_polystore.records.logs import LogEntry
-from neo_polystore.records.query import Filter, Query
+from neo_polystore.records.query import Filter, Query, encode_cursor
 from neo_polystore.stores.elasticsearch.store import ElasticsearchStore
 from neo_polystore.stores.tantivy.config import TantivyConfig
 from neo_polystore.stores.tantivy.store import TantivyStore
@@ -251,6 +251,12 @@ class TestLogs(RecordsSuite):
             await port.count(Query(filters=(Filter("message", "eq", "x"),)))
         with pytest.raises(UsageError, match="no number"):
             await port.sum(Query(), "system")
+
+    @pytest.mark.parametrize("time", [2**62, -(2**62), 1.5, "1", None])
+    async def test_a_cursor_that_nobody_gave_is_refused(self, port: Logs, time: object) -> None:
+        query = Query(order="timestamp", after=encode_cursor([time, "id"]))
+        with pytest.raises(UsageError, match="cursor"):
+            await port.find(query)
 
     async def test_a_cursor_of_another_order_is_refused(self, port: Logs) -> None:
         group = self.new_group()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from neo_polystore.assets import asset
 from neo_polystore.errors import CorruptDataError
+from neo_polystore.records.log_pages import micros, moment
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.stores.elasticsearch.config import ElasticsearchConfig
 from neo_polystore.stores.elasticsearch.errors import STORE
@@ -21,8 +21,6 @@ TEXT_FIELDS = ("system", "level", "host", "trace_id")
 STORED = ("id", "timestamp", *TEXT_FIELDS, "message", "fields")
 """What of a document the entry is made of; the rest is for searching."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _LONGEST_ID = 512  # bytes, the server's limit
 _LONGEST_TERM = 32_766  # bytes, Lucene's limit
 
@@ -31,16 +29,6 @@ def template(config: ElasticsearchConfig) -> dict[str, Any]:
     """The index template of `schemas/elasticsearch/logs.json` for the indexes of a prefix."""
     content: dict[str, Any] = orjson.loads(asset("schemas/elasticsearch/logs.json").read_bytes())
     return {"index_patterns": [config.pattern], **content}
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970, exact."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def moment(microseconds: int) -> datetime:
-    """The inverse of `micros`."""
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 def name_of(key: str) -> str:

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from neo_polystore.coalesce import Coalescer, Counts
-from neo_polystore.errors import NotFoundError, UnavailableError, UnsupportedError, UsageError
+from neo_polystore.errors import NotFoundError, UnavailableError, UnsupportedError
 from neo_polystore.records.batch import last_by_key
+from neo_polystore.records.log_pages import cursor, moment, order_of, position
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import (
     Query,
     check_field,
     check_limit,
     check_numeric,
-    check_orderable,
-    decode_cursor,
-    encode_cursor,
 )
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import Scope
@@ -27,8 +24,6 @@ from neo_polystore.stores.elasticsearch.documents import (
     STORED,
     TEXT_FIELDS,
     from_document,
-    micros,
-    moment,
     pair_prefix,
 )
 from neo_polystore.stores.elasticsearch.errors import STORE
@@ -41,7 +36,6 @@ if TYPE_CHECKING:
 Batch = Mapping[str, LogEntry]
 _GATHERED: Final = 5_000  # lines of waiting calls that share a request
 _VALUES: Final = 1_000  # distinct values of one answer
-_ORDERS: Final = ("timestamp", "system")
 
 
 class ElasticsearchLogs:
@@ -104,9 +98,9 @@ class ElasticsearchLogs:
     async def find(self, query: Query) -> Page[LogEntry]:
         """One page; see `ports.records`."""
         check_limit(query)
-        order = _order(query)
+        order = order_of(query)
         wanted = matching(query)
-        if (place := _position(query, order)) is not None:
+        if (place := position(query, order)) is not None:
             wanted = all_of([wanted, after(order, *place, descending=query.descending)])
         direction = "desc" if query.descending else "asc"
         sort = [{field: direction} for field in (order, "id") if field is not None]
@@ -114,7 +108,7 @@ class ElasticsearchLogs:
         entries = await self._search("logs.find", wanted, size=query.limit + 1, sort=sort)
         more = len(entries) > query.limit
         entries = entries[: query.limit]
-        return Page(entries, _cursor(entries[-1], order) if more else None)
+        return Page(entries, cursor(entries[-1], order) if more else None)
 
     async def count(self, query: Query) -> int:
         """How many entries satisfy the conditions."""
@@ -180,39 +174,6 @@ class ElasticsearchLogs:
         path = [self._client.config.pattern, "_search"]
         answer = await self._client.ask(operation, "POST", path, body)
         return [from_document(hit["_source"]) for hit in answer["hits"]["hits"]]
-
-
-def _order(query: Query) -> str | None:
-    """The field to order by before the id; None for the id alone."""
-    if query.order is None:
-        return None
-    check_orderable(LogEntry, query.order)
-    if query.order == "id":
-        return None
-    if query.order not in _ORDERS:
-        raise UnsupportedError(
-            f"logs cannot be ordered by {query.order!r}; choose id, timestamp or system"
-        )
-    return query.order
-
-
-def _position(query: Query, order: str | None) -> tuple[Any, str] | None:
-    """Where the cursor stands: the order field's value (None for the id alone) and the id."""
-    if query.after is None:
-        return None
-    values = decode_cursor(query.after, length=1 if order is None else 2)
-    first, key = values[0], values[-1]
-    kind = int if order == "timestamp" else str
-    if not (isinstance(first, kind) and isinstance(key, str)):
-        raise UsageError("the cursor does not belong to this query: start again without it")
-    return first, key
-
-
-def _cursor(entry: LogEntry, order: str | None) -> str:
-    if order is None:
-        return encode_cursor([entry.id])
-    value = getattr(entry, order)
-    return encode_cursor([micros(value) if isinstance(value, datetime) else value, entry.id])
 
 
 if TYPE_CHECKING:

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Any
 
 import tantivy
 from tantivy import DocAddress, Order
 
-from neo_polystore.errors import UnsupportedError, UsageError
+from neo_polystore.records.log_pages import cursor, moment, order_of, position
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import (
     Filter,
     Operator,
     Query,
     check_limit,
-    check_orderable,
-    decode_cursor,
-    encode_cursor,
 )
 from neo_polystore.records.results import Page
 from neo_polystore.stores.tantivy.days import Day
 from neo_polystore.stores.tantivy.query import DayQuery, all_of, any_of
-from neo_polystore.stores.tantivy.schema import from_document, micros, moment
+from neo_polystore.stores.tantivy.schema import from_document
 
-_ORDERS = ("timestamp", "system")
 Hit = tuple[Any, DayQuery, DocAddress]
 
 
@@ -35,10 +30,10 @@ class PageCutter:
     def __init__(self, query: Query, days: Sequence[Day]):
         check_limit(query)
         self.query = query
-        self.order = _order(query)
+        self.order = order_of(query)
         self.days = [DayQuery.of(day) for day in days]
         self.wanted = query.limit + 1  # one more tells whether another page follows
-        after = self._position()
+        after = position(query, self.order)
         self.conditions = [
             all_of([day.matching(query), *(self._after(day, *after) if after else ())])
             for day in self.days
@@ -49,7 +44,7 @@ class PageCutter:
         entries = self._by_id(self.wanted) if self.order is None else self._by_field(self.order)
         more = len(entries) > self.query.limit
         entries = entries[: self.query.limit]
-        return Page(entries, self._cursor(entries[-1]) if more else None)
+        return Page(entries, cursor(entries[-1], self.order) if more else None)
 
     def _by_field(self, order: str) -> list[LogEntry]:
         """tantivy breaks ties by where a document happens to lie, so the last tie is cut here."""
@@ -96,39 +91,10 @@ class PageCutter:
         beyond = day.condition(Filter("id", further, key))
         if self.order is None:
             return [beyond]
+        if self.order == "timestamp":
+            value = moment(value)
         tied = day.condition(Filter(self.order, "eq", value))
         return [any_of([day.condition(Filter(self.order, further, value)), all_of([tied, beyond])])]
-
-    def _position(self) -> tuple[Any, str] | None:
-        """Where the cursor stands: the order field's value (if there is one) and the id."""
-        if self.query.after is None:
-            return None
-        values = decode_cursor(self.query.after, length=1 if self.order is None else 2)
-        first, key = values[0], values[-1]
-        kind = int if self.order == "timestamp" else str
-        if not (isinstance(first, kind) and isinstance(key, str)):
-            raise UsageError("the cursor does not belong to this query: start again without it")
-        return (moment(first) if isinstance(first, int) else first), key
-
-    def _cursor(self, entry: LogEntry) -> str:
-        if self.order is None:
-            return encode_cursor([entry.id])
-        value = getattr(entry, self.order)
-        return encode_cursor([micros(value) if isinstance(value, datetime) else value, entry.id])
-
-
-def _order(query: Query) -> str | None:
-    """The field to order by before the id; None for the id alone."""
-    if query.order is None:
-        return None
-    check_orderable(LogEntry, query.order)
-    if query.order == "id":
-        return None
-    if query.order not in _ORDERS:
-        raise UnsupportedError(
-            f"logs cannot be ordered by {query.order!r}; choose id, timestamp or system"
-        )
-    return query.order
 
 
 def _load(hits: list[Hit]) -> list[LogEntry]:

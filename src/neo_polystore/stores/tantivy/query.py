@@ -12,6 +12,7 @@ import tantivy
 from tantivy import FieldType, Index, Occur, Searcher
 
 from neo_polystore.errors import UnsupportedError, UsageError
+from neo_polystore.records.log_pages import micros
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import Filter, Query, alternatives, check_field
 from neo_polystore.stores.tantivy.days import Day
@@ -19,7 +20,6 @@ from neo_polystore.stores.tantivy.schema import (
     TEXT_FIELDS,
     field_prefix,
     field_term,
-    micros,
     place_of,
     words,
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from datetime import UTC, datetime, timedelta
 
 from tantivy import (
     Document,
@@ -17,14 +16,13 @@ from tantivy import (
     Tokenizer,
 )
 
+from neo_polystore.records.log_pages import micros
 from neo_polystore.records.logs import LogEntry
 
 TEXT_FIELDS = ("system", "level", "host", "trace_id")
 """Kept whole, for equality and order; `level`, `host` and `trace_id` may be absent."""
 
 _TOKENIZER = "words"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _LONGEST_TERM = 65_530  # bytes; tantivy drops longer ones without a word
 _PIECE = 8_000  # characters, at most four bytes each
 
@@ -92,16 +90,6 @@ def place_of(key: str) -> str:
 def key_of(place: str) -> str:
     """The inverse of `place_of`."""
     return bytes.fromhex(place).decode()
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970, exact."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def moment(microseconds: int) -> datetime:
-    """The inverse of `micros`."""
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 def field_prefix(name: str) -> str:
