@@ -36,6 +36,9 @@ from neo_polystore.sealing.service import Sealing
 
 T = TypeVar("T")
 
+_BOUND = 1_000
+"""Ports that are kept for their scopes: requests of the same caller follow on each other."""
+
 
 class Polystore:
     """Every data type by name; `open_polystore` makes one. Holds no logic of its own.
@@ -62,6 +65,7 @@ class Polystore:
         self._audit = audit
         self._transactions = relational
         self._sealing = sealing
+        self._bound: dict[tuple[str, Scope], tuple[Any, Records[Any]]] = {}
 
     @property
     def ports(self) -> Mapping[str, Any]:
@@ -83,11 +87,24 @@ class Polystore:
 
         Audit entries within a scope are those of its tenant, where the audit trail is open.
         """
+        if scope is None:
+            record_type(data_type)
+            return cast("Records[Any]", self.port(data_type))
+        known = self._bound.get((data_type, scope))
+        if known is not None and known[0] is self._ports.get(data_type):
+            return known[1]
+        return self._bind(data_type, scope)
+
+    def _bind(self, data_type: str, scope: Scope) -> Records[Any]:
         record_type(data_type)
-        if scope is not None and data_type == AUDIT and self._audit is not None:
+        if data_type == AUDIT and self._audit is not None:
             return cast("Records[Any]", TenantEntries(self._audit.within(scope)))
-        port = cast("Records[Any]", self.port(data_type))
-        return port if scope is None else port.within(scope)
+        port = self.port(data_type)
+        bound = cast("Records[Any]", port.within(scope))
+        if len(self._bound) == _BOUND:
+            self._bound.clear()
+        self._bound[data_type, scope] = (port, bound)
+        return bound
 
     def unit_of_work(
         self,

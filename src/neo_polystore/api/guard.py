@@ -53,10 +53,7 @@ class Authenticated:
                 else:
                     found = await self._authenticator().principal(token)
                     state["principal"] = found
-                    acting = found.scope
-                    bind_contextvars(
-                        tenant=str(acting.tenant), service=acting.service, user=acting.user
-                    )
+                    bind_contextvars(**found.logged)
             except PolystoreError as error:
                 state["principal"], state["refused"] = None, error
         await self._app(scope, receive, send)

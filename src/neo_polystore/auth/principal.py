@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from neo_polystore.records.scope import Scope
 Proof = Literal["none", "jwt", "api_key", "session"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Principal:
     """Tenant, service and user to act as, and the roles that say what may be done.
 
@@ -25,6 +26,12 @@ class Principal:
     proof: Proof = "none"
     credential: UUID | None = None
     expires_at: float | None = None
+
+    @cached_property
+    def logged(self) -> dict[str, str | None]:
+        """Who it is, as lines of the log name him."""
+        tenant, service, user = self.scope.tenant, self.scope.service, self.scope.user
+        return {"tenant": str(tenant), "service": service, "user": user}
 
     @property
     def is_proven(self) -> bool:

@@ -6,11 +6,12 @@ from email.message import Message
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel
 
 from neo_polystore.api.dependencies import CurrentPolystore
 from neo_polystore.api.errors import problem_of, status_of
 from neo_polystore.api.ingestion import Ingestion, now
-from neo_polystore.api.responses import Problem, json_response, problem_response
+from neo_polystore.api.responses import PROBLEM_TYPE, Problem, json_response, problem_response
 from neo_polystore.errors import PolystoreError, UsageError
 from neo_polystore.polystore import Polystore
 from neo_polystore.protocols.compression import gzip_content, snappy_block
@@ -33,6 +34,29 @@ _RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     415: {**_PROBLEM, "description": "Another content type or encoding"},
     429: {**_PROBLEM, "description": "Too many requests at once"},
     503: {**_PROBLEM, "description": "The store cannot be reached; send it again"},
+}
+
+
+class LineError(BaseModel):
+    """An error as InfluxDB's clients expect it; `line` and `rejected` where lines are at fault."""
+
+    code: str
+    message: str
+    line: int | None = None
+    rejected: list[dict[str, Any]] | None = None
+
+
+# what refuses before the route is reached answers with a problem document here as well
+_OF_LINES: Final[dict[int | str, dict[str, Any]]] = {
+    status: {
+        "model": LineError,
+        "content": {PROBLEM_TYPE: {"schema": Problem.model_json_schema()}},
+        "description": told["description"],
+    }
+    for status, told in {
+        **_RESPONSES,
+        422: {"description": "Some lines were not stored; the others were"},
+    }.items()
 }
 
 
@@ -112,7 +136,7 @@ def _is_version_1(request: Request) -> bool:
     "/api/v2/write",
     status_code=204,
     response_class=Response,
-    responses={422: {"description": "Some lines were not stored; the others were"}, **_RESPONSES},
+    responses=_OF_LINES,
     summary="InfluxDB line protocol",
 )
 async def write_lines(
