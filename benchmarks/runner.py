@@ -14,6 +14,8 @@ from typing import Any
 
 from rich.console import Console
 
+from neo_polystore.ops.collector import settle
+
 Side = Callable[[], Awaitable[float]]
 """One run of one side: does its work and answers its figure in the comparison's unit."""
 
@@ -65,11 +67,15 @@ class Report:
         lower_is_better: bool = False,
         runs: int = 5,
     ) -> Comparison:
-        """Warm both sides up once, then run them in turns `runs` times, swapping who goes first."""
+        """Warm both sides up once, then run them in turns `runs` times, swapping who goes first.
+
+        Both run with the garbage collector as a served platform has it.
+        """
         if runs < 3:
             raise ValueError("a median needs at least three runs")
         await ours()
         await reference()
+        settle()
         figures: dict[str, list[float]] = {"ours": [], "reference": []}
         sides = {"ours": ours, "reference": reference}
         for number in range(runs):

@@ -13,41 +13,41 @@ from tests.auth.signing import SECRET
 from tests.cli.conftest import Cli
 
 
-def test_a_key_is_shown_once_listed_without_and_revoked(cli: Cli) -> None:
-    made = cli("auth", "keys", "create", "cli-key", "--role", "service", "--days", "1", "--json")
+def test_a_key_is_shown_once_listed_without_and_revoked(here: Cli) -> None:
+    made = here("auth", "keys", "create", "cli-key", "--role", "service", "--days", "1", "--json")
     assert made.code == 0, made.err
     token = made.json["token"]
     assert token.startswith(f"neok.{SYSTEM_TENANT.hex}.")
-    listed = cli("auth", "keys", "list", "--json")
+    listed = here("auth", "keys", "list", "--json")
     assert token.rpartition(".")[2] not in listed.out
     [found] = [key for key in listed.json["keys"] if key["name"] == "cli-key"]
     assert (found["roles"], found["revoked_at"]) == (["service"], None)
-    shown = cli("auth", "keys", "list")
+    shown = here("auth", "keys", "list")
     assert "cli-key" in shown.out
-    again = cli("auth", "keys", "create", "cli-key", "--role", "service")
+    again = here("auth", "keys", "create", "cli-key", "--role", "service")
     assert (again.code, "cli-key" in again.err) == (1, True)
-    dry = cli("auth", "keys", "revoke", found["id"], "--dry-run", "--json")
+    dry = here("auth", "keys", "revoke", found["id"], "--dry-run", "--json")
     assert dry.json == {"revoked": 0, "key": found["id"]}
-    assert cli("auth", "keys", "revoke", found["id"]).code == 0
-    assert cli("auth", "keys", "revoke", found["id"]).code == 1
+    assert here("auth", "keys", "revoke", found["id"]).code == 0
+    assert here("auth", "keys", "revoke", found["id"]).code == 1
 
 
-def test_a_role_that_is_none_is_refused(cli: Cli) -> None:
-    made = cli("auth", "keys", "create", "other", "--role", "root")
+def test_a_role_that_is_none_is_refused(here: Cli) -> None:
+    made = here("auth", "keys", "create", "other", "--role", "root")
     assert (made.code, "no role root" in made.err) == (1, True)
 
 
-def test_a_token_is_signed_where_there_is_a_secret(cli: Cli) -> None:
-    signed = cli("auth", "token", "ci", "--role", "operator", "--json", JWT_SECRET_KEY=SECRET)
+def test_a_token_is_signed_where_there_is_a_secret(here: Cli) -> None:
+    signed = here("auth", "token", "ci", "--role", "operator", "--json", JWT_SECRET_KEY=SECRET)
     assert signed.json["token"].count(".") == 2
-    without = cli("auth", "token", "ci", "--role", "operator")
+    without = here("auth", "token", "ci", "--role", "operator")
     assert (without.code, "JWT_SECRET_KEY" in without.err) == (2, True)
-    short = cli("auth", "token", "ci", "--role", "operator", JWT_SECRET_KEY="short")
+    short = here("auth", "token", "ci", "--role", "operator", JWT_SECRET_KEY="short")
     assert (short.code, "32 bytes" in short.err, "short" in short.out) == (2, True, False)
 
 
-def test_routes_shows_every_rule(cli: Cli) -> None:
-    assert len(cli("auth", "routes", "--json").json) == len(RULES)
+def test_routes_shows_every_rule(here: Cli) -> None:
+    assert len(here("auth", "routes", "--json").json) == len(RULES)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.1.2.3", "example.com"])  # noqa: S104

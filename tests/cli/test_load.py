@@ -44,7 +44,7 @@ def unique(samples: Path, name: str, target: Path, old: str) -> Path:
     return path
 
 
-def test_the_same_file_twice_adds_nothing(cli: Cli, samples: Path, chain: str) -> None:
+def test_the_same_file_twice_adds_nothing(here: Cli, samples: Path, chain: str) -> None:
     words = (
         "load",
         "transactions",
@@ -53,8 +53,8 @@ def test_the_same_file_twice_adds_nothing(cli: Cli, samples: Path, chain: str) -
         chain,
         "--json",
     )
-    cli(*words)
-    again = cli(*words)
+    here(*words)
+    again = here(*words)
     assert (again.code, counts(again)) == (0, (3, 0, 3, 0))
 
 
@@ -286,8 +286,8 @@ def test_wrong_usage_ends_with_2_before_anything_is_loaded(
     assert not (tmp_path / "fresh").exists()
 
 
-def test_an_unavailable_store_ends_with_3(cli: Cli, samples: Path) -> None:
-    answer = cli(
+def test_an_unavailable_store_ends_with_3(here: Cli, samples: Path) -> None:
+    answer = here(
         "load",
         "transactions",
         str(samples / "transactions.csv"),

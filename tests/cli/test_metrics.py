@@ -37,25 +37,25 @@ async def service(polystore: Polystore) -> str:
 RANGE = ("--since", "2026-11-01", "--until", "2026-11-02")
 
 
-def test_a_query_prints_a_row_per_bucket(cli: Cli, service: str) -> None:
-    answer = cli("metrics", "query", service, "load", *RANGE, "--step", "12h", "--tag", "host=a")
+def test_a_query_prints_a_row_per_bucket(here: Cli, service: str) -> None:
+    answer = here("metrics", "query", service, "load", *RANGE, "--step", "12h", "--tag", "host=a")
     assert answer.code == 0, answer.err
     rows = [line for line in answer.out.splitlines() if "host=a" in line]
     assert [row.split("│")[-2].strip() for row in rows] == ["11.5", "35.5"]
     assert "from hourly values: every bucket consists of whole hours" in answer.err
 
 
-def test_a_query_as_json_is_what_the_api_answers(cli: Cli, service: str) -> None:
+def test_a_query_as_json_is_what_the_api_answers(here: Cli, service: str) -> None:
     words = ("--step", "1d", "--group", "name", "--aggregate", "max", "--aggregate", "p50")
-    body = cli("metrics", "query", service, *RANGE, *words, "--json").json
+    body = here("metrics", "query", service, *RANGE, *words, "--json").json
     assert (body["source"], body["step"]) == ("raw", 86400)
     assert body["series"][0]["values"] == {"max": [47], "p50": [23.5]}
 
 
-def test_series_are_listed(cli: Cli, service: str) -> None:
-    body = cli("metrics", "series", service, "--json").json
+def test_series_are_listed(here: Cli, service: str) -> None:
+    body = here("metrics", "series", service, "--json").json
     assert {one["tags"]["host"] for one in body["series"]} == {"a", "b"}
-    assert "host=b" in cli("metrics", "series", service, "--tag", "host=b").out
+    assert "host=b" in here("metrics", "series", service, "--tag", "host=b").out
 
 
 def test_a_plot_fits_into_80_columns(cli: Cli, service: str) -> None:
@@ -70,8 +70,8 @@ def test_a_plot_fits_into_80_columns(cli: Cli, service: str) -> None:
     assert sum("12:00" in line for line in lines) == 2
 
 
-def test_what_is_not_there_is_said(cli: Cli) -> None:
-    answer = cli("metrics", "plot", "nobody-knows-it")
+def test_what_is_not_there_is_said(here: Cli) -> None:
+    answer = here("metrics", "plot", "nobody-knows-it")
     assert (answer.code, answer.out) == (0, "")
     assert "no metrics of a service 'nobody-knows-it'" in answer.err
 

@@ -45,11 +45,11 @@ def test_records_carry_amounts_as_digits(here: Cli, stored: tuple[str, ...]) -> 
     assert found["next"] is None
 
 
-def test_sum_and_count_cover_every_record_that_fits(cli: Cli, stored: tuple[str, ...]) -> None:
-    assert cli(*stored, "--count", "--limit", "2", "--json").json == {"count": COUNT}
-    assert cli(*stored, "--sum", "value", "--json").json == {"sum": str(7 * 2**100 + 28)}
-    assert cli(*stored, "--sum", "value").out == f"{7 * 2**100 + 28}\n"
-    assert cli(*stored, "--count").out == f"{COUNT}\n"
+def test_sum_and_count_cover_every_record_that_fits(here: Cli, stored: tuple[str, ...]) -> None:
+    assert here(*stored, "--count", "--limit", "2", "--json").json == {"count": COUNT}
+    assert here(*stored, "--sum", "value", "--json").json == {"sum": str(7 * 2**100 + 28)}
+    assert here(*stored, "--sum", "value").out == f"{7 * 2**100 + 28}\n"
+    assert here(*stored, "--count").out == f"{COUNT}\n"
 
 
 def test_the_sum_of_nothing_is_zero(here: Cli, stored: tuple[str, ...]) -> None:

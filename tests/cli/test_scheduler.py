@@ -55,15 +55,15 @@ def test_a_process_of_its_own_runs_what_is_triggered(
     assert running.wait(30) == 0
 
 
-def test_the_list_shows_the_rules_in_force(cli: Cli) -> None:
-    asked = cli("scheduler", "list", "--json", NEO_JOBS="vacuum=off; dead-letters=1 1 * * *")
+def test_the_list_shows_the_rules_in_force(here: Cli) -> None:
+    asked = here("scheduler", "list", "--json", NEO_JOBS="vacuum=off; dead-letters=1 1 * * *")
     jobs = {job["name"]: job["cron"] for job in asked.json}
     assert (jobs["vacuum"], jobs["dead-letters"]) == ("off", "1 1 * * *")
-    assert "40 3 * * *" in cli("scheduler", "list").out
+    assert "40 3 * * *" in here("scheduler", "list").out
 
 
-def test_a_job_of_another_store_runs_by_hand(cli: Cli, tmp_path: Path) -> None:
-    done = cli("scheduler", "run", "backup", "--json", NEO_BACKUP_TARGET=str(tmp_path / "b"))
+def test_a_job_of_another_store_runs_by_hand(here: Cli, tmp_path: Path) -> None:
+    done = here("scheduler", "run", "backup", "--json", NEO_BACKUP_TARGET=str(tmp_path / "b"))
     assert done.json["outcome"] == "done", done.err
     assert (tmp_path / "b" / done.json["result"]["run"][:8]).is_dir()
 
@@ -76,11 +76,11 @@ def test_a_job_of_another_store_runs_by_hand(cli: Cli, tmp_path: Path) -> None:
         (("run", "backup"), "no job 'backup'"),  # no target is set
     ],
 )
-def test_an_unknown_job_is_wrong_usage(cli: Cli, words: tuple[str, ...], said: str) -> None:
-    done = cli("scheduler", *words)
+def test_an_unknown_job_is_wrong_usage(here: Cli, words: tuple[str, ...], said: str) -> None:
+    done = here("scheduler", *words)
     assert (done.code, said in done.err) == (2, True)
 
 
-def test_a_rule_that_is_none_stops_every_command(cli: Cli) -> None:
-    done = cli("scheduler", "list", NEO_JOBS="backup=daily")
+def test_a_rule_that_is_none_stops_every_command(here: Cli) -> None:
+    done = here("scheduler", "list", NEO_JOBS="backup=daily")
     assert (done.code, "NEO_JOBS" in done.err) == (2, True)

@@ -30,25 +30,25 @@ ROUTED = (
 
 
 @pytest.mark.parametrize("engine", ROUTED)
-def test_init_of_what_is_there_changes_nothing(cli: Cli, engine: str) -> None:
-    answer = cli("store", engine, "init", "--json")
+def test_init_of_what_is_there_changes_nothing(here: Cli, engine: str) -> None:
+    answer = here("store", engine, "init", "--json")
     assert answer.code == 0, answer.err
-    again = cli("store", engine, "init", "--dry-run", "--json")
+    again = here("store", engine, "init", "--dry-run", "--json")
     assert again.json["store"] == engine
     assert again.json["pending"] == []
 
 
 @pytest.mark.parametrize("engine", ["postgres", "event_store", "jsonb", "files", "clickhouse"])
-def test_status_tells_of_health_and_schema(cli: Cli, engine: str) -> None:
-    cli("store", engine, "init")
-    answer = cli("store", engine, "status", "--json")
+def test_status_tells_of_health_and_schema(here: Cli, engine: str) -> None:
+    here("store", engine, "init")
+    answer = here("store", engine, "status", "--json")
     assert answer.code == 0, answer.err
     assert answer.json["ok"] is True
     assert answer.json["health"]["status"] in ("healthy", "degraded")
 
 
-def test_an_engine_that_another_stands_in_for_is_named(cli: Cli) -> None:
-    answer = cli("store", "mongo", "status")
+def test_an_engine_that_another_stands_in_for_is_named(here: Cli) -> None:
+    answer = here("store", "mongo", "status")
     assert answer.code == 2
     assert "mongo is not routed" in answer.err
 

@@ -30,13 +30,13 @@ async def namespace(redis_config: RedisConfig) -> AsyncIterator[str]:
     await store.close()
 
 
-def test_the_status_shows_memory_and_the_eviction_policy(cli: Cli) -> None:
-    answer = cli("store", "redis", "status", "--json")
+def test_the_status_shows_memory_and_the_eviction_policy(here: Cli) -> None:
+    answer = here("store", "redis", "status", "--json")
     assert answer.code == 0
     [figures] = answer.json["servers"].values()
     assert figures["used_memory"] > 0
     assert "maxmemory_policy" in figures
-    assert "used memory" in cli("store", "redis", "status").out
+    assert "used memory" in here("store", "redis", "status").out
 
 
 @pytest.mark.parametrize(
@@ -59,8 +59,8 @@ def test_a_server_that_evicts_nothing_is_not_warned_of() -> None:
     assert warnings_of({"maxmemory_policy": "noeviction", "maxmemory": 100, "used_memory": 9}) == []
 
 
-def test_keys_are_counted_by_family(cli: Cli, namespace: str) -> None:
-    answer = cli(
+def test_keys_are_counted_by_family(here: Cli, namespace: str) -> None:
+    answer = here(
         "store", "redis", "keys", "--budget", "100000", "--json", NEO_REDIS_NAMESPACE=namespace
     )
     found = {row["family"]: row for row in answer.json["families"]}
@@ -70,15 +70,17 @@ def test_keys_are_counted_by_family(cli: Cli, namespace: str) -> None:
     assert 0 < found["network"]["mean_left"] <= 60
 
 
-def test_a_small_budget_makes_a_sample_that_says_so(cli: Cli, namespace: str) -> None:
-    answer = cli("store", "redis", "keys", "--budget", "2", "--json", NEO_REDIS_NAMESPACE=namespace)
+def test_a_small_budget_makes_a_sample_that_says_so(here: Cli, namespace: str) -> None:
+    answer = here(
+        "store", "redis", "keys", "--budget", "2", "--json", NEO_REDIS_NAMESPACE=namespace
+    )
     assert answer.code == 0
     assert answer.json["complete"] or answer.json["seen"] < answer.json["total"]
 
 
-def test_a_flush_removes_one_family_and_a_dry_run_nothing(cli: Cli, namespace: str) -> None:
+def test_a_flush_removes_one_family_and_a_dry_run_nothing(here: Cli, namespace: str) -> None:
     def flush(family: str, *options: str) -> Any:
-        return cli(
+        return here(
             "store", "redis", "flush", family, *options, "--json", NEO_REDIS_NAMESPACE=namespace
         ).json
 
@@ -88,7 +90,7 @@ def test_a_flush_removes_one_family_and_a_dry_run_nothing(cli: Cli, namespace: s
     assert flush("session", "--dry-run")["keys"] == 1
 
 
-def test_a_flush_of_an_unknown_family_names_those_there_are(cli: Cli) -> None:
-    answer = cli("store", "redis", "flush", "nothing")
+def test_a_flush_of_an_unknown_family_names_those_there_are(here: Cli) -> None:
+    answer = here("store", "redis", "flush", "nothing")
     assert answer.code != 0
     assert "session" in answer.err

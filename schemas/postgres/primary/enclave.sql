@@ -146,7 +146,7 @@ CREATE INDEX idx_attestations_expiry ON enclave.attestations USING btree (expire
 
 CREATE INDEX idx_computations_user ON enclave.computations USING btree (tenant_id, user_id);
 
-CREATE INDEX idx_sealed_data_owner ON enclave.sealed_data USING btree (tenant_id, owner_id);
+CREATE INDEX idx_sealed_data_owner ON enclave.sealed_data USING btree (tenant_id, owner_id, data_key);
 
 CREATE INDEX idx_sealed_heads_attestation ON enclave.sealed_heads USING btree (attestation_id) WHERE ((attestation_id IS NOT NULL) AND (deleted_at IS NULL));
 

@@ -73,7 +73,7 @@ ALTER TABLE ONLY sgx.sealed_data_items
     ADD CONSTRAINT sealed_data_items_pkey PRIMARY KEY (id);
 
 ALTER TABLE ONLY sgx.sealed_data_items
-    ADD CONSTRAINT sealed_data_items_service_id_unique UNIQUE (service_name, id);
+    ADD CONSTRAINT sealed_data_items_service_id_unique UNIQUE (id, service_name);
 
 ALTER TABLE ONLY sgx.sealing_policies
     ADD CONSTRAINT sealing_policies_name_key UNIQUE (name);

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import ipaddress
 import socket
 from contextlib import suppress
@@ -19,13 +18,10 @@ from neo_polystore.build import open_polystore
 from neo_polystore.cli.output import err, fail, run
 from neo_polystore.errors import ConfigError, PolystoreError
 from neo_polystore.ops import log_setup
+from neo_polystore.ops.collector import settle
 from neo_polystore.ops.demo import run_demo
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
-
-YOUNG: Final = 50_000
-"""Objects that are made before the collector looks for cycles; a request makes some hundred, and
-hardly any of them is in one."""
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "[::1]")
 
@@ -52,7 +48,7 @@ def serve(
     async def started(polystore: Polystore) -> None:
         if samples:
             await _write_samples(polystore, settings)
-        _settle()
+        settle()
         _announce(settings, listener)
 
     server = uvicorn.Server(
@@ -71,14 +67,6 @@ def serve(
         err.print(f"Stopped. The data is in {settings.neo_data_dir}", soft_wrap=True)
     if not server.started:
         raise typer.Exit(3)
-
-
-def _settle() -> None:
-    """Let the collector pass over what start-up made: it stays, and to look at it again and again
-    would cost a fifth of the time of a request."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG)
 
 
 async def _allowed(settings: Settings) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -218,20 +219,18 @@ def _found(row: asyncpg.Record, owner: Owner) -> Found:
 
 
 def _head(row: asyncpg.Record, owner: Owner) -> Head:
-    measurement = row["measurement"]
-    fields: dict[str, Any] = {
-        "policy": row["policy"],
-        "measurement": None if measurement is None else measurement.hex(),
-        "product_id": row["product_id"],
-        "svn_floor": row["svn_floor"],
-        "label": row["label"],
-    }
     return Head(
         binding=Binding(
             owner=owner,
             data_key=row["data_key"],
             enclave=row["enclave_id"],
-            identity=Identity.of(**fields),
+            identity=_identity(
+                row["policy"],
+                row["measurement"],
+                row["product_id"],
+                row["svn_floor"],
+                row["label"],
+            ),
             version=row["version"],
             policy_name=row["policy_name"],
         ),
@@ -245,6 +244,25 @@ def _head(row: asyncpg.Record, owner: Owner) -> Head:
         deleted_at=row["deleted_at"],
         attestation=row["attestation_id"],
     )
+
+
+@lru_cache(1024)
+def _identity(
+    policy: str,
+    measurement: bytes | None,
+    product_id: int | None,
+    svn_floor: int | None,
+    label: str | None,
+) -> Identity:
+    """One object for the many items of one identity."""
+    fields: dict[str, Any] = {
+        "policy": policy,
+        "measurement": None if measurement is None else measurement.hex(),
+        "product_id": product_id,
+        "svn_floor": svn_floor,
+        "label": label,
+    }
+    return Identity.of(**fields)
 
 
 def _changed() -> ConflictError:

@@ -93,16 +93,20 @@ l AS (
 )"""
 
 # One index lookup per key whatever the planner believes of tables that grow while it looks away.
-# Heads sort by bytes, the other tables as the database does: hence the collations.
+# Heads sort by bytes, the other tables as the database does: hence the collations. The key in the
+# other table is made in a place of its own: row-level security lets no index answer a condition
+# that concatenates columns, because `||` might tell of rows that are somebody else's.
 _FETCH = """
 SELECT i.data_key AS wanted, h.*,
     (SELECT k.status FROM keymanagement.keys k WHERE k.key_alias = h.key_id) AS key_status, {facts}
-FROM unnest($3::text[]) AS i (data_key)
+FROM (
+    SELECT i.data_key, {of_fetch} AS stored_key FROM unnest($3::text[]) AS i (data_key) OFFSET 0
+) i
 LEFT JOIN LATERAL (
     SELECT * FROM enclave.sealed_heads h
     WHERE h.owner = $1::text AND h.data_key = i.data_key LIMIT 1
 ) h ON true
-LEFT JOIN LATERAL (SELECT * FROM {table} s WHERE {key} = {of_fetch} LIMIT 1) s ON true
+LEFT JOIN LATERAL (SELECT * FROM {table} s WHERE {key} = i.stored_key LIMIT 1) s ON true
 """
 
 _SLICES = """
@@ -115,10 +119,13 @@ FROM {table} s WHERE {one} AND s.mac = $3::text
 
 _LIST = """
 SELECT h.*, {expiry} AS expires_at
-FROM enclave.sealed_heads h
-CROSS JOIN LATERAL (SELECT * FROM {table} s WHERE {key} = {of_list} LIMIT 1) s
-WHERE h.owner = $1::text AND h.deleted_at IS NULL AND h.data_key > $3::text
-    AND starts_with(h.data_key, $4::text) AND h.key_id = coalesce($6::text, h.key_id)
+FROM (
+    SELECT h.*, {of_list} AS stored_key FROM enclave.sealed_heads h
+    WHERE h.owner = $1::text AND h.deleted_at IS NULL AND h.data_key > $3::text
+        AND starts_with(h.data_key, $4::text) AND h.key_id = coalesce($6::text, h.key_id)
+    ORDER BY h.data_key OFFSET 0
+) h
+CROSS JOIN LATERAL (SELECT * FROM {table} s WHERE {key} = h.stored_key LIMIT 1) s
 ORDER BY h.data_key LIMIT $5
 """
 
@@ -138,10 +145,10 @@ class Statements:
 
 _USERS = {
     "table": "enclave.sealed_data",
-    "key": "s.data_key",
+    "key": "s.owner_id = $2::text::uuid AND s.data_key",
     "of_fetch": "$2::text || '/' || i.data_key",
     "of_list": """$2::text || '/' || h.data_key COLLATE "default" """,
-    "one": "s.data_key = $1::text || '/' || $2::text",
+    "one": "s.owner_id = $1::text::uuid AND s.data_key = $1::text || '/' || $2::text",
     "blob": "sealed_blob",
 }
 _SERVICES = {
@@ -182,7 +189,7 @@ USER: Final = _statements(
     expiry="NULL::timestamptz",
     delete="""
     DELETE FROM enclave.sealed_data s USING enclave.sealed_heads h
-    WHERE s.data_key = $2::text || '/' || $3::text
+    WHERE s.owner_id = $2::text::uuid AND s.data_key = $2::text || '/' || $3::text
         AND h.owner = $1::text AND h.data_key = $3::text AND h.generation = $4
     RETURNING 1
     """,
