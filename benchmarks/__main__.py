@@ -51,6 +51,8 @@ def main() -> None:
             print(orjson.dumps(report.as_dict(), option=orjson.OPT_INDENT_2).decode())
         else:
             Console().print(_table(report))
+            for figure, value in report.figures.items():
+                Console(highlight=False).print(f"{figure}: {value:,.2f}")
 
 
 async def _run(name: str) -> Report:
