@@ -30,7 +30,13 @@ _ROWS = """
 SELECT sum(pg_total_relation_size(inhrelid))::bigint FROM pg_inherits
 WHERE inhparent = 'metrics'::regclass
 """
-_COLUMNSTORE = "SELECT after_compression_total_bytes FROM hypertable_compression_stats('metrics')"
+# hypertable_compression_stats tells what the first pass over a chunk wrote, which was half of it
+_COLUMNSTORE = """
+SELECT sum(pg_total_relation_size(c.oid))::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = '_timescaledb_internal' AND c.relkind = 'r'
+    AND c.relname ~ '^(_hyper_.*_compressed|compress_hyper_.*)$'
+"""
 _SEGMENTS = "SELECT pg_total_relation_size('metrics_segments')"
 
 
