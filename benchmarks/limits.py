@@ -21,6 +21,7 @@ from benchmarks.platform import embedded_platform
 from benchmarks.relational_bench import RUNS, Timed, timed
 from benchmarks.runner import Report
 from neo_polystore import Polystore
+from neo_polystore.ops.collector import settle
 from neo_polystore.ports.limits import ALGORITHMS, Algorithm
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.redis.limits_scripts import INCREMENT
@@ -47,6 +48,7 @@ async def run() -> Report:
             connection_pool=pool,  # type: ignore[arg-type]
         )
         bare = Redis.from_url(_url(config))
+        settle()
         try:
             await _many_callers(report, polystore, storage)
             await _lone_caller(report, polystore, bare)
