@@ -33,10 +33,12 @@ from neo_polystore.stores.redis.keys import family_of
 from neo_polystore.stores.redis.tracking import RedisTracking
 from neo_polystore.stores.redis.wire import Told, Wire, slot_of
 
-_KEYS: Final = 64
-"""Keys read by one script."""
+_LOOKED: Final = 32
+"""Keys read by one script: few enough that one lane is read while the other is decoded."""
 _BYTES: Final = 1 << 20
 """Bytes filled by one script."""
+_FILLED: Final = 64
+"""Values filled by one script, where they are small."""
 _CHANGED: Final = 250
 """Keys changed by one script, which holds the server up for about a millisecond."""
 _WAITING: Final = 100_000
@@ -63,9 +65,9 @@ class RedisCache:
         self._places = lru_cache(maxsize=8192)(self._new_place)
         self._looks: Coalescer[Wish, Look] = Coalescer(
             self._send_looks,
-            lanes=1,
+            lanes=2,
             gather=True,
-            max_weight=_KEYS,
+            max_weight=_LOOKED,
             weigh=lambda wish: len(wish.keys),
             max_waiting=_WAITING,
             patience=0.0,
@@ -76,7 +78,7 @@ class RedisCache:
             gather=True,
             max_weight=_BYTES,
             max_waiting=32 * _BYTES,
-            weigh=lambda fill: _BYTES // _KEYS + len(fill.value),
+            weigh=lambda fill: _BYTES // _FILLED + len(fill.value),
         )
         self._changes: Coalescer[Change, bool] = Coalescer(
             self._send_changes,
