@@ -30,9 +30,9 @@ class Cipher:
         self._aead = AESGCM(encryption)
         self._header = header
         self._data = associated_data(binding, header.encode())
-        self._mac = hmac.new(authentication, MAC_LABEL, "sha256")
-        self._mac.update(struct.pack(">Q", len(self._data)))
-        self._mac.update(self._data)
+        self._key = authentication
+        # kept until all tags are there: at once is a fifth of the time of piece by piece
+        self._vouched = bytearray(MAC_LABEL + struct.pack(">Q", len(self._data)) + self._data)
 
     def encrypt(self, number: int, plain: Buffer, sealed: Buffer, *, last: bool) -> None:
         """Write chunk `number` (from 0) with its tag into `sealed`, 16 bytes longer than it."""
@@ -48,13 +48,11 @@ class Cipher:
 
     def tagged(self, tag: Buffer) -> None:
         """Count the next chunk's tag into the MAC."""
-        self._mac.update(tag)
+        self._vouched += tag
 
     def mac(self, size: int) -> bytes:
         """The MAC, 32 bytes, when every tag was counted; `size` is the content's in bytes."""
-        final = self._mac.copy()
-        final.update(struct.pack(">Q", size))
-        return final.digest()
+        return hmac.digest(self._key, self._vouched + struct.pack(">Q", size), "sha256")
 
     def check(self, size: int, mac: bytes) -> None:
         """IntegrityError unless this is the MAC; in constant time."""

@@ -73,18 +73,27 @@ def _owner(owner: Owner) -> bytes:
 
 def associated_data(binding: Binding, header: bytes) -> bytes:
     """What is authenticated with the content: all that the blob is bound to, and its header."""
-    return _owner(binding.owner) + _lengthy(
+    key = binding.data_key.encode()
+    return b"".join(
         (
-            binding.data_key.encode(),
-            binding.enclave.encode(),
-            binding.policy_name.encode(),
-            encode_identity(binding.identity),
-            binding.version.to_bytes(8, "big"),
+            _owner(binding.owner),
+            len(key).to_bytes(4, "big"),
+            key,
+            _shared(binding.enclave, binding.policy_name, binding.identity),
+            _VERSION.pack(8, binding.version, len(header)),
             header,
         )
     )
 
 
+_VERSION: Final = struct.Struct(">IQI")
+
+
+@lru_cache(256)
+def _shared(enclave: str, policy_name: str, identity: Identity) -> bytes:
+    """What many blobs have in common."""
+    return _lengthy((enclave.encode(), policy_name.encode(), encode_identity(identity)))
+
+
 def _lengthy(parts: Sequence[bytes]) -> bytes:
-    # in one list, because this runs for every blob
-    return b"".join([piece for part in parts for piece in (len(part).to_bytes(4, "big"), part)])
+    return b"".join([len(part).to_bytes(4, "big") + part for part in parts])
