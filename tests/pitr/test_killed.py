@@ -20,13 +20,14 @@ from tests.cli.test_serve import wait_for
 from tests.pitr.conftest import KEY, Rig, started
 
 
-def killed(rig: Rig, after: float, *words: str) -> bool:
+def killed(rig: Rig, scratch: Path, after: float, *words: str) -> bool:
     """Whether the command was still running so many seconds after its start, and was killed."""
     given = environment(
         rig.settings.neo_data_dir,
         NEO_BACKUP_TARGET=str(rig.root),
         NEO_BACKUP_KEY=bytes(range(32)).hex(),
         NEO_WAL_ARCHIVE="true",
+        TMPDIR=str(scratch),  # who is killed cannot clear up
     )
     process = subprocess.Popen(
         command(*words), env=given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
@@ -75,11 +76,10 @@ async def test_what_was_killed_leaves_nothing_that_counts(
         whole = set(shelf_of(rig.target, KEY).bases)
         kills = 0
         for _ in range(rounds):
-            kills += killed(rig, chance.uniform(1.0, 2.5), "backup", "base")
+            kills += killed(rig, into.parent, chance.uniform(1.0, 2.5), "backup", "base")
             await connection.execute("SELECT pg_switch_wal()")
-            kills += killed(
-                rig, chance.uniform(1.0, 4.0), "restore", "--to", "latest", "--into", str(into)
-            )
+            words = ("restore", "--to", "latest", "--into", str(into))
+            kills += killed(rig, into.parent, chance.uniform(1.0, 4.0), *words)
             set_aside(into)
         assert kills >= rounds // 2
         shelf = shelf_of(rig.target, KEY)
