@@ -30,7 +30,7 @@ _STATEMENT: Final = re.compile(
     re.IGNORECASE,
 )
 _WORDS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_OPENED: Final = frozenset(
+_ALLOWED: Final = frozenset(
     {sqlite3.SQLITE_CREATE_TABLE, sqlite3.SQLITE_INSERT, sqlite3.SQLITE_DELETE}
     | {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_UPDATE}
     | {sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_CREATE_INDEX, sqlite3.SQLITE_REINDEX}
@@ -186,7 +186,7 @@ def _of_dump(source: Source, table: str) -> Iterator[Row]:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as database:
         database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_STATEMENT)
         database.set_authorizer(
-            lambda action, *_: sqlite3.SQLITE_OK if action in _OPENED else sqlite3.SQLITE_DENY
+            lambda action, *_: sqlite3.SQLITE_OK if action in _ALLOWED else sqlite3.SQLITE_DENY
         )
         for raw in _statements(source):
             if raw is None:

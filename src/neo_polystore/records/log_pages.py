@@ -1,27 +1,16 @@
-"""Pages of log entries in whichever engine: their order, where a cursor stands, exact times."""
+"""Pages of log entries in whichever engine: their order, and where a cursor stands."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from neo_polystore.errors import UnsupportedError, UsageError
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import Query, check_orderable, decode_cursor, encode_cursor
+from neo_polystore.records.times import micros
 
 _ORDERS: Final = ("timestamp", "system")
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND: Final = timedelta(microseconds=1)
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970, exact."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def moment(microseconds: int) -> datetime:
-    """The inverse of `micros`."""
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 _FIRST: Final = micros(datetime.min.replace(tzinfo=UTC))

@@ -9,7 +9,8 @@ from neo_polystore.errors import UsageError
 from neo_polystore.ports.analytics import Aggregate
 from neo_polystore.records.analytics import Fact
 from neo_polystore.records.query import Query, check_field
-from neo_polystore.stores.clickhouse.columns import COLUMNS, moment, number
+from neo_polystore.records.times import moment
+from neo_polystore.stores.clickhouse.columns import COLUMNS, number
 from neo_polystore.stores.clickhouse.query import Statement, exact_sum
 
 _GROUPS = ("fact_type", "subject", "id")

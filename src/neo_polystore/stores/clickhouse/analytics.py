@@ -18,6 +18,7 @@ from neo_polystore.records.batch import last_by_key
 from neo_polystore.records.query import Filter, Query, encode_cursor, jsonable
 from neo_polystore.records.results import Page, Rejection, Written
 from neo_polystore.records.scope import Scope
+from neo_polystore.records.times import micros
 from neo_polystore.stores.clickhouse.aggregates import aggregate_sql, to_aggregate
 from neo_polystore.stores.clickhouse.client import Client
 from neo_polystore.stores.clickhouse.columns import (
@@ -26,7 +27,6 @@ from neo_polystore.stores.clickhouse.columns import (
     LATEST,
     NAMES,
     from_row,
-    micros,
     number,
     to_row,
 )

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 from uuid import UUID
 
 from neo_polystore.errors import UsageError
 from neo_polystore.records.analytics import Fact
+from neo_polystore.records.times import micros, moment
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _EXACT = Context(prec=100)
 
 EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
 LATEST = datetime(2299, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 """What DateTime64(6) holds."""
-
-
-def micros(time: datetime) -> int:
-    """Microseconds since 1970, exact."""
-    return (time - _EPOCH) // _MICROSECOND
-
-
-def moment(microseconds: int) -> datetime:
-    """The inverse of `micros`."""
-    return _EPOCH + microseconds * _MICROSECOND
 
 
 def digits(value: Any) -> str:

@@ -18,14 +18,8 @@ from neo_polystore.records.query import (
     check_orderable,
     decode_cursor,
 )
-from neo_polystore.stores.clickhouse.columns import (
-    COLUMNS,
-    EARLIEST,
-    LATEST,
-    SELECT_FACT,
-    Column,
-    micros,
-)
+from neo_polystore.records.times import micros
+from neo_polystore.stores.clickhouse.columns import COLUMNS, EARLIEST, LATEST, SELECT_FACT, Column
 
 _COMPARE = {"eq": "=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _FROM = "FROM facts FINAL"

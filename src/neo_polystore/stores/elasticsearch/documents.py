@@ -9,8 +9,8 @@ import orjson
 
 from neo_polystore.assets import asset
 from neo_polystore.errors import CorruptDataError
-from neo_polystore.records.log_pages import micros, moment
 from neo_polystore.records.logs import LogEntry
+from neo_polystore.records.times import micros, moment
 from neo_polystore.stores.elasticsearch.config import ElasticsearchConfig
 from neo_polystore.stores.elasticsearch.errors import STORE
 from neo_polystore.stores.elasticsearch.words import LONGEST, words

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.errors import NotFoundError, UnavailableError, UnsupportedError
 from neo_polystore.records.batch import last_by_key
-from neo_polystore.records.log_pages import cursor, moment, order_of, position
+from neo_polystore.records.log_pages import cursor, order_of, position
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import (
     Query,
@@ -19,6 +19,7 @@ from neo_polystore.records.query import (
 )
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import Scope
+from neo_polystore.records.times import moment
 from neo_polystore.stores.elasticsearch.client import Client
 from neo_polystore.stores.elasticsearch.documents import (
     STORED,

@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from neo_polystore.errors import UnsupportedError, UsageError
-from neo_polystore.records.log_pages import micros
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import Filter, Query, alternatives, check_field
+from neo_polystore.records.times import micros
 from neo_polystore.stores.elasticsearch.documents import TEXT_FIELDS, pair, pair_prefix
 from neo_polystore.stores.elasticsearch.words import words
 

@@ -14,11 +14,11 @@ from neo_polystore.activity import Recorder
 from neo_polystore.coalesce import Coalescer, Counts
 from neo_polystore.errors import NotFoundError, UnavailableError, UnsupportedError
 from neo_polystore.records.batch import last_by_key
-from neo_polystore.records.log_pages import moment
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import Filter, Query, check_field, check_numeric
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import Scope
+from neo_polystore.records.times import moment
 from neo_polystore.stores.tantivy.days import Day, Days, count_matching
 from neo_polystore.stores.tantivy.errors import STORE, translated
 from neo_polystore.stores.tantivy.pages import PageCutter

@@ -8,7 +8,7 @@ from typing import Any
 import tantivy
 from tantivy import DocAddress, Order
 
-from neo_polystore.records.log_pages import cursor, moment, order_of, position
+from neo_polystore.records.log_pages import cursor, order_of, position
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import (
     Filter,
@@ -17,6 +17,7 @@ from neo_polystore.records.query import (
     check_limit,
 )
 from neo_polystore.records.results import Page
+from neo_polystore.records.times import moment
 from neo_polystore.stores.tantivy.days import Day
 from neo_polystore.stores.tantivy.query import DayQuery, all_of, any_of
 from neo_polystore.stores.tantivy.schema import from_document

@@ -12,9 +12,9 @@ import tantivy
 from tantivy import FieldType, Index, Occur, Searcher
 
 from neo_polystore.errors import UnsupportedError, UsageError
-from neo_polystore.records.log_pages import micros
 from neo_polystore.records.logs import LogEntry
 from neo_polystore.records.query import Filter, Query, alternatives, check_field
+from neo_polystore.records.times import micros
 from neo_polystore.stores.tantivy.days import Day
 from neo_polystore.stores.tantivy.schema import (
     TEXT_FIELDS,

@@ -16,8 +16,8 @@ from tantivy import (
     Tokenizer,
 )
 
-from neo_polystore.records.log_pages import micros
 from neo_polystore.records.logs import LogEntry
+from neo_polystore.records.times import micros
 
 TEXT_FIELDS = ("system", "level", "host", "trace_id")
 """Kept whole, for equality and order; `level`, `host` and `trace_id` may be absent."""
