@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError as PydanticError
 
 from neo_polystore.attestation.policy import Policy
 from neo_polystore.attestation.quote import parse_quote
@@ -119,6 +120,7 @@ def test_lists_and_floors_are_kept(intel: Intel) -> None:
         "mr_signers": frozenset({quote.mr_signer}),
         "product_id": 7,
         "lowest_svn": 5,
+        "report_data": quote.report_data[:32].hex().upper(),
     }
     assert judged(intel, policy=Policy(**good), isv_svn=5, isv_prod_id=7).accepted
     for name, value in {
@@ -126,9 +128,16 @@ def test_lists_and_floors_are_kept(intel: Intel) -> None:
         "mr_signers": frozenset({"00" * 32}),
         "product_id": 8,
         "lowest_svn": 6,
+        "report_data": quote.report_data[:31].hex() + "ff",
     }.items():
         verdict = judged(intel, policy=Policy(**good | {name: value}), isv_svn=5, isv_prod_id=7)
         assert (verdict.genuine, verdict.accepted, len(verdict.reasons)) == (True, False, 1)
+
+
+@pytest.mark.parametrize("text", ["", "0", "0g", "00" * 65])
+def test_a_challenge_is_one_to_64_bytes(text: str) -> None:
+    with pytest.raises(PydanticError, match="report_data"):
+        Policy(report_data=text)
 
 
 def test_every_objection_is_told(intel: Intel) -> None:

@@ -25,6 +25,8 @@ Measurement = Annotated[
     str, StringConstraints(pattern=r"^([0-9a-fA-F]{64}|[0-9a-fA-F]{96})$", to_lower=True)
 ]
 
+ReportData = Annotated[str, StringConstraints(pattern=r"^([0-9a-fA-F]{2}){1,64}$", to_lower=True)]
+
 
 class Policy(BaseModel):
     """Everything that is given must hold; an empty list of measurements allows any.
@@ -32,6 +34,8 @@ class Policy(BaseModel):
     The defaults trust a platform that is up to date and no debug enclave. `advisories` names
     those (INTEL-SA-...) that are accepted beside the status; None accepts all that come with an
     accepted status. Neither a revoked platform nor a debug enclave is ever accepted.
+    `report_data` is what the enclave was asked to put first into its report, in hexadecimal: a
+    challenge that nobody has used before tells a fresh quote from one that is played again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,6 +47,7 @@ class Policy(BaseModel):
     product_id: Annotated[int, Field(ge=0, le=65535)] | None = None
     lowest_svn: Annotated[int, Field(ge=0, le=65535)] = 0
     longest_collateral_age: timedelta | None = None
+    report_data: ReportData | None = None
 
     def objections(
         self,
@@ -69,6 +74,10 @@ class Policy(BaseModel):
             found.append(f"product id {quote.isv_prod_id}, expected {self.product_id}")
         if quote.isv_svn < self.lowest_svn:
             found.append(f"SVN {quote.isv_svn}, the lowest accepted is {self.lowest_svn}")
+        if not quote.report_data.startswith(bytes.fromhex(self.report_data or "")):
+            found.append(
+                "REPORTDATA does not begin as it should: the quote answers another challenge"
+            )
         if self.longest_collateral_age is not None:
             age = at - collateral.issued
             if age > self.longest_collateral_age:
