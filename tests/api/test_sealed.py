@@ -17,6 +17,7 @@ from neo_polystore.errors import ForbiddenError
 from neo_polystore.ids import SYSTEM_TENANT, SYSTEM_USER, uuid7
 from neo_polystore.polystore import Polystore
 from neo_polystore.records.scope import Scope
+from neo_polystore.records.sealing_policies import SealingPolicy
 from tests.attestation.pki import NOW, Intel
 
 LABEL = {"policy": "USER_DEFINED", "label": "l"}
@@ -74,6 +75,34 @@ async def test_content_of_its_own_is_sealed_and_opened_as_it_comes(
         assert refused.status_code == 422
 
 
+@pytest.mark.parametrize("owner", [{}, {"service": "pay"}])
+async def test_an_item_is_sealed_again_for_the_next_release(
+    api: httpx.AsyncClient, owner: dict[str, str]
+) -> None:
+    signer = {"policy": "MRSIGNER", "measurement": "cd" * 32, "product_id": 7, "svn_floor": 2}
+    sealed = item(b"seed", identity=signer)
+    await api.post("/api/sealed/items", params=owner, json=sealed)
+    opener = {"mr_signer": "cd" * 32, "product_id": 7, "svn": 3}
+    wanted = {"data_key": sealed["data_key"], "opener": opener, "svn_floor": 3}
+    done = await api.post("/api/sealed/reseal", params=owner, json=wanted)
+    assert (done.status_code, done.json()["version"], done.json()["svn_floor"]) == (200, 2, 3)
+    for svn, status in ((2, 403), (3, 200)):
+        asked = {"data_key": sealed["data_key"], "opener": opener | {"svn": svn}}
+        opened = await api.post("/api/sealed/open", params=owner, json=asked)
+        assert opened.status_code == status
+    gone = await api.post("/api/sealed/reseal", json={**wanted, "data_key": uuid4().hex})
+    assert gone.status_code == 404
+
+
+async def test_named_policies_are_shown(api: httpx.AsyncClient, polystore: Polystore) -> None:
+    name = f"p{uuid4().hex[:6]}"
+    policy = SealingPolicy(name=name, policy_type="MRSIGNER", svn_floor=2)
+    await polystore.sealing.put_policy(policy)
+    found = (await api.get("/api/sealed/policies")).json()["policies"]
+    [shown] = [one for one in found if one["name"] == name]
+    assert (shown["policy_type"], shown["svn_floor"]) == ("MRSIGNER", 2)
+
+
 async def test_refusals_have_their_status(api: httpx.AsyncClient) -> None:
     sealed = item()
     await api.post("/api/sealed/items", json=sealed)
@@ -115,6 +144,10 @@ async def test_a_quote_is_verified_kept_and_judged_again(api: httpx.AsyncClient)
     assert (found["accepted"], found["genuine"]) == (False, False)
     kept = (await api.get(f"/api/attest/{found['id']}")).json()
     assert (kept["sha256"], kept["at"]) == (found["sha256"], found["at"])
+    [newest] = (await api.get("/api/attest", params={"limit": 1})).json()["attestations"]
+    assert (newest["id"], newest["accepted"]) == (found["id"], False)
+    challenged = body | {"policy": {"report_data": "zz"}}
+    assert (await api.post("/api/attest/verify", json=challenged)).status_code == 422
     again = (await api.get(f"/api/attest/{found['id']}/recheck")).json()
     assert again["holds"] is True
     assert (await api.get(f"/api/attest/{uuid4()}")).status_code == 404

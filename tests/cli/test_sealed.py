@@ -53,6 +53,40 @@ def test_a_service_has_items_of_its_own(here: Cli, secret: Path) -> None:
     assert here("sealed", "open", key, "--service", "other", *opener).code == 1
 
 
+def test_an_item_is_sealed_again_for_the_next_release(here: Cli, secret: Path) -> None:
+    key, signer = uuid4().hex, ("--product", "7")
+    sealed = ("--policy", "MRSIGNER", "--measurement", "cd" * 32, *signer, "--svn-floor", "2")
+    assert here("sealed", "seal", key, str(secret), *sealed).code == 0
+    opener = ("--mrsigner", "cd" * 32, *signer, "--svn")
+    low = here("sealed", "reseal", key, *opener, "1", "--to-svn-floor", "3")
+    assert (low.code, "SVN floor is 2" in low.err) == (1, True)
+    done = here("sealed", "reseal", key, *opener, "3", "--to-svn-floor", "3", "--json")
+    assert (done.code, done.json["version"], done.json["svn_floor"]) == (0, 2, 3)
+    assert here("sealed", "open", key, *opener, "2").code == 1
+    assert here("sealed", "open", key, *opener, "3").out == secret.read_text()
+
+
+def test_master_keys_are_wrapped_anew_by_another_key(
+    cli: Cli, secret: Path, tmp_path: Path
+) -> None:
+    data, old, new = tmp_path / "data", tmp_path / "old", os.urandom(32).hex()
+    old.write_text(os.urandom(32).hex())
+    old.chmod(0o600)
+    before = {"data": data, "SGX_ENCRYPTION_KEY": old.read_text()}
+    after = {"data": data, "SGX_ENCRYPTION_KEY": new}
+    assert cli("sealed", "seal", "k", str(secret), "--label", "l", **before).code == 0
+    refused = cli("sealed", "open", "k", "--label", "l", **after)
+    assert (refused.code, "another key" in refused.err) == (2, True)
+    done = cli("sealed", "rewrap", "--key-file", str(old), **after)
+    assert (done.code, done.out) == (0, "wrapped 1 master keys anew\n")
+    assert cli("sealed", "open", "k", "--label", "l", **after).out == secret.read_text()
+    assert cli("sealed", "open", "k", "--label", "l", **before).code == 2
+    again = cli("sealed", "rewrap", "--key-file", str(old), **after)
+    assert (again.code, again.out) == (0, "wrapped 0 master keys anew\n")
+    assert cli("sealed", "rewrap", **after).code == 2
+    assert cli("sealed", "rewrap", "--wrapper", "paper", **after).code == 2
+
+
 def test_wrong_usage_is_named(here: Cli, secret: Path) -> None:
     answer = here("sealed", "seal", "k", str(secret), "--policy", "MRSIGNER")
     assert (answer.code, "takes a measurement" in answer.err) == (1, True)
@@ -148,6 +182,9 @@ def test_a_quote_is_verified_shown_and_judged_again(here: Cli, tmp_path: Path) -
     assert (found.code, found.json["accepted"]) == (1, False)
     shown = here("attest", "show", found.json["id"], "--json")
     assert (shown.code, shown.json["policy"]["lowest_svn"]) == (0, 1)
+    [newest] = here("attest", "list", "--limit", "1", "--json").json
+    assert (newest["id"], newest["accepted"]) == (found.json["id"], False)
+    assert newest["mr_enclave"] == found.json["quote"]["report"]["mr_enclave"]
     again = here("attest", "recheck", found.json["id"], "--json")
     assert (again.code, again.json["holds"]) == (0, True)
     assert here("attest", "verify", str(quote), "--collateral", "/nowhere").code == 2
