@@ -6,7 +6,10 @@ which items name them. So a run that was killed is resumed by the next, whoever 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +26,9 @@ BATCH = 500
 
 BYTES = 8 << 20
 """Content that is sealed anew in one commit; an item that alone has more goes part by part."""
+
+AT_ONCE = 2
+"""Batches under way: one is sealed here while the server stores the other."""
 
 
 @dataclass
@@ -87,11 +93,34 @@ async def _owner(
     progress: Progress,
 ) -> None:
     own = sealing.of(owner, actor="rotation")
+    running: deque[asyncio.Task[None]] = deque()
+
+    async def one(keys: list[str], size: int) -> None:
+        resealed = await _batch(own, keys, done, large=size > BYTES)
+        done.resealed += resealed
+        progress(done.resealed, done.items)
+
+    try:
+        async with aclosing(_batches(own, key_id, batch)) as batches:
+            async for keys, size in batches:
+                if len(running) == AT_ONCE:
+                    await running.popleft()
+                running.append(asyncio.create_task(one(keys, size)))
+        while running:
+            await running.popleft()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _batches(
+    own: OwnItems, key_id: str, batch: int
+) -> AsyncGenerator[tuple[list[str], int], None]:
     after = ""
     while heads := await own.under(key_id, after=after, limit=batch):
         for keys, size in _by_bytes(heads):
-            done.resealed += await _batch(own, keys, done, large=size > BYTES)
-            progress(done.resealed, done.items)
+            yield keys, size
         after = heads[-1].binding.data_key
 
 
