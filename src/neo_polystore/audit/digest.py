@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
+
+import orjson
 
 from neo_polystore.errors import CorruptDataError
 from neo_polystore.ports.audit import Sealed
@@ -33,7 +36,17 @@ def sealed(entry: Document) -> Sealed | None:
 
 
 def _digest(body: dict[str, Any]) -> bytes:
-    return hashlib.sha256(_ENCODE(body).encode()).digest()
+    return hashlib.sha256(_text(body)).digest()
+
+
+def _text(body: dict[str, Any]) -> bytes:
+    """As Python's own encoder writes it, whose text of numbers is part of the format."""
+    try:
+        text = orjson.dumps(body, default=_date, option=_OPTIONS)
+    except orjson.JSONEncodeError:  # a number or text that it does not write
+        return _ENCODE(body).encode()
+    # what may be a number with an exponent, which it writes in another way, or none at all
+    return _ENCODE(body).encode() if _OTHERWISE.search(text) else text
 
 
 def _date(value: Any) -> Any:
@@ -41,6 +54,9 @@ def _date(value: Any) -> Any:
         return {"$date": date_text(value)}
     raise TypeError(f"a document holds no {type(value).__name__}")
 
+
+_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
+_OTHERWISE: Final = re.compile(rb"\de|null")
 
 _ENCODE = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_date

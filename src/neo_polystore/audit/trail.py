@@ -31,10 +31,13 @@ from neo_polystore.records.catalog import record_type
 from neo_polystore.records.documents import Document
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
+from neo_polystore.records.rules import ID
 from neo_polystore.records.scope import NOBODY, Scope
 from neo_polystore.records.values import to_milliseconds
 
 COLLECTION: Final = "audit_logs"
+LANES: Final = 2
+ENTRIES_AT_ONCE: Final = 128
 LINKS_AT_ONCE: Final = 500
 GRACE: Final = timedelta(minutes=1)
 """How long an entry may be without its link before that is a finding: both are on their way."""
@@ -89,6 +92,9 @@ class AuditTrail:
         self.documents = documents
         self._masks = masks
         self._scope = NOBODY
+        self._entries = Coalescer(
+            self._send_entries, lanes=LANES, max_weight=ENTRIES_AT_ONCE, max_waiting=100_000
+        )
         self._links = Coalescer(
             self._send_links, lanes=1, max_weight=LINKS_AT_ONCE, weigh=len, max_waiting=100_000
         )
@@ -146,15 +152,9 @@ class AuditTrail:
                 "user_agent": origin.user_agent,
             },
         )
-        model = cast(type[Document], record_type(COLLECTION))
         if work is not None:
-            return await self._join(work, model.parse(body))
-        entry = model.stored(body)  # the collection checks what it is given
-        written = await self.write([entry])
-        for rejection in written.rejected:
-            problem = FieldProblem(rejection.field, rejection.reason)
-            raise ValidationError([problem], operation="audit.record")
-        return Recorded(entry.key, written.consistency)
+            return await self._join(work, _model().parse(body))
+        return await self._entries.call(body)
 
     async def write(self, entries: Sequence[Document]) -> Written:
         """Store entries that were made elsewhere; those that have a tenant are linked."""
@@ -215,7 +215,7 @@ class AuditTrail:
     def _body(self, scope: Scope, fields: dict[str, Any]) -> dict[str, Any]:
         body = {name: value for name, value in fields.items() if value is not None}
         body |= {
-            "_id": str(uuid7()),
+            ID: str(uuid7()),
             "timestamp": to_milliseconds(datetime.now(UTC)),
             "tenant_id": str(_tenant_of(scope, "record")),
         }
@@ -231,6 +231,18 @@ class AuditTrail:
         self.counts.recorded += 1
         return Recorded(entry.key, "queued")
 
+    async def _send_entries(self, bodies: list[dict[str, Any]]) -> list[Recorded | ValidationError]:
+        """Entries of many callers, stored and linked together."""
+        stored = _model().stored  # the collection checks what it is given
+        written = await self.write([stored(body) for body in bodies])
+        answers: list[Recorded | ValidationError] = [
+            Recorded(body[ID], written.consistency) for body in bodies
+        ]
+        for rejection in written.rejected:
+            problem = FieldProblem(rejection.field, rejection.reason)
+            answers[rejection.index] = ValidationError([problem], operation="audit.record")
+        return answers
+
     async def _send_links(self, calls: list[list[Sealed]]) -> list[int]:
         """How many were added in all is told to the first: who asks for it calls alone."""
         added = await self.chains.link([link for links in calls for link in links])
@@ -242,6 +254,10 @@ class AuditTrail:
 
     def _tenant(self, verb: str) -> UUID:
         return _tenant_of(self._scope, verb)
+
+
+def _model() -> type[Document]:
+    return cast(type[Document], record_type(COLLECTION))
 
 
 def _tenant_of(scope: Scope, verb: str) -> UUID:

@@ -49,6 +49,8 @@ class Document(Record):
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
     collection: ClassVar[Collection]
+    _declared: ClassVar[tuple[tuple[str, bool], ...]]
+    """The fields that the validator declares, and whether each may be null."""
 
     __pydantic_extra__: dict[str, Annotated[Any, _written({})]]
 
@@ -109,13 +111,11 @@ class Document(Record):
 
     def body(self) -> dict[str, Any]:
         """The document as stores keep it: `_id` first, then every field that is present."""
-        properties = self.collection.validator.get("properties", {})
-        body = {ID: self.__dict__.get("document_id")}
-        for name, rule in properties.items():
-            value = self.__dict__.get(name)
-            if name != ID and (
-                value is not None or (name in self.model_fields_set and _null(rule))
-            ):
+        values = self.__dict__
+        body = {ID: values.get("document_id")}
+        for name, nullable in self._declared:
+            value = values.get(name)
+            if value is not None or (nullable and name in self.model_fields_set):
                 body[name] = value
         return body | (self.__pydantic_extra__ or {})
 
@@ -160,9 +160,8 @@ def document_model(collection: Collection) -> type[Document]:
     """Make the record model of one collection from its validator."""
     required = set(collection.validator.get("required", ()))
     fields: dict[str, Any] = {}
-    for name, rule in collection.validator.get("properties", {}).items():
-        if name == ID:
-            continue
+    declared = {n: r for n, r in collection.validator.get("properties", {}).items() if n != ID}
+    for name, rule in declared.items():
         if name.startswith("_") or hasattr(Document, name) or name in Document.model_fields:
             raise ConfigError(
                 f"mongo/{collection.name}.json: property {name!r} cannot be declared, records have"
@@ -178,6 +177,7 @@ def document_model(collection: Collection) -> type[Document]:
         **fields,
     )
     model.collection = collection
+    model._declared = tuple((name, _null(rule)) for name, rule in declared.items())
     model.data_type = collection.name
     model.time_field = collection.time_field
     model.text_field = collection.text_field
