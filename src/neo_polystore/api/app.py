@@ -96,6 +96,8 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
+        # `Traced` and `Measured` tell of requests; versions that know of no such thing ignore it
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(
         Recorded,

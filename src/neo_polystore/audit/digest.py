@@ -56,7 +56,7 @@ def _date(value: Any) -> Any:
 
 
 _OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
-_OTHERWISE: Final = re.compile(rb"\de|null")
+_OTHERWISE: Final = re.compile(rb"[:,[]-?[\d.]+e|null")
 
 _ENCODE = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_date
