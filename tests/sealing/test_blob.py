@@ -149,7 +149,7 @@ def test_truncation_is_refused_even_where_the_mac_would_agree() -> None:
 
     header, chunks = pieces(chunked(entropy()(4 * STEP)))
     short = header + b"".join(chunks[:3])
-    cipher = Cipher(KEY, BINDING, parse_header(short)[0])
+    cipher = Cipher(KEY, BINDING, parse_header(short)[0], header)
     for chunk in chunks[:3]:
         cipher.tagged(chunk[-TAG:])
     with pytest.raises(IntegrityError, match="cut off"):

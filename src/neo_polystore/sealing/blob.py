@@ -56,8 +56,8 @@ def seal(
     view = memoryview(content).cast("B")
     chunk = CHUNK if len(view) > WHOLE else None
     header = new_header(master.id, chunk=chunk, entropy=entropy)
-    cipher = Cipher(master, binding, header)
     encoded = header.encode()
+    cipher = Cipher(master, binding, header, encoded)
     blob = _room(len(encoded) + header.sealed_size(len(view)))
     blob[: len(encoded)] = encoded
     sealed = blob[len(encoded) :]
@@ -76,8 +76,9 @@ def unseal(blob: Buffer, mac: bytes, *, master: MasterKey, binding: Binding) -> 
     header, start = parse_header(blob)
     if header.key_id != master.id:
         raise damaged(f"it names the key {header.key_id!r}")
-    cipher = Cipher(master, binding, header)
-    sealed = memoryview(blob)[start:]
+    view = memoryview(blob)
+    cipher = Cipher(master, binding, header, bytes(view[:start]))
+    sealed = view[start:]
     size = header.plain_size(len(sealed))
     for number, _, end, _ in _chunks(header, size):
         tag = end + number * TAG

@@ -25,11 +25,12 @@ class Cipher:
     all of them without reading them a second time.
     """
 
-    def __init__(self, master: MasterKey, binding: Binding, header: Header):
+    def __init__(self, master: MasterKey, binding: Binding, header: Header, encoded: bytes):
+        """`encoded` is the header as it stands before the ciphertext."""
         encryption, authentication = master.derive(header.salt, binding.identity)
         self._aead = AESGCM(encryption)
         self._header = header
-        self._data = associated_data(binding, header.encode())
+        self._data = associated_data(binding, encoded)
         self._key = authentication
         # kept until all tags are there: at once is a fifth of the time of piece by piece
         self._vouched = bytearray(MAC_LABEL + struct.pack(">Q", len(self._data)) + self._data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -12,6 +12,7 @@ from neo_polystore.ports.sealing import Items
 from neo_polystore.records.sealing import Binding, Head, Identity, Opener
 from neo_polystore.records.sealing_policies import SealingPolicy
 from neo_polystore.sealing.acting import RetiredError, written
+from neo_polystore.sealing.ahead import Ahead
 from neo_polystore.sealing.blob import Sealed, seal, unseal
 from neo_polystore.sealing.derivation import MasterKey
 from neo_polystore.sealing.drafts import Draft, Opened, Rules
@@ -24,6 +25,9 @@ T = TypeVar("T")
 
 LARGE: Final = 1 << 20
 """Bytes from which on the cipher works in a thread."""
+
+SLICE: Final = 1 << 18
+"""Bytes of content that are stored by one statement, where there is more than one item."""
 
 
 class OwnItems(LargeItems):
@@ -154,21 +158,25 @@ class OwnItems(LargeItems):
                 stored = found.get(draft.data_key)
                 version = next_version(draft.data_key, stored, expected=draft.expected)
                 bindings.append(self._binding(draft, version))
-            contents = [draft.content for draft in drafts]
-            sealed = await _off_loop(contents, lambda: _seal_each(contents, bindings, master))
-            heads = [
-                self._head(
-                    draft,
-                    binding,
-                    found[draft.data_key],
-                    mac=one.mac,
-                    key_id=master.id,
-                    size=len(draft.content),
-                    policy=policies.get(draft.policy_name),
-                )
-                for draft, binding, one in zip(drafts, bindings, sealed, strict=True)
-            ]
-            await _put(items, heads, sealed)
+            heads: list[Head] = []
+            async with Ahead() as storing:
+                for drafted, bound in _slices(drafts, bindings):
+                    contents = [draft.content for draft in drafted]
+                    sealed = await _sealed(contents, bound, master)
+                    made = [
+                        self._head(
+                            draft,
+                            binding,
+                            found[draft.data_key],
+                            mac=one.mac,
+                            key_id=master.id,
+                            size=len(draft.content),
+                            policy=policies.get(draft.policy_name),
+                        )
+                        for draft, binding, one in zip(drafted, bound, sealed, strict=True)
+                    ]
+                    await storing.begin(_put(items, made, sealed))
+                    heads += made
             keys = [head.binding.data_key for head in heads]
             await self._record(written(heads), keys, heads)
         return heads
@@ -189,7 +197,7 @@ class OwnItems(LargeItems):
             if not heads:
                 return 0
             bindings = [head.binding for head in heads]
-            sealed = await _off_loop(contents, lambda: _seal_each(contents, bindings, master))
+            sealed = await _sealed(contents, bindings, master)
             anew = [
                 replace(head, mac=one.mac, key_id=master.id, generation=head.generation + 1)
                 for head, one in zip(heads, sealed, strict=True)
@@ -214,15 +222,31 @@ async def _put(
         raise RetiredError
 
 
-def _seal_each(
+def _slices(
+    drafts: Sequence[Draft], bindings: Sequence[Binding]
+) -> Iterator[tuple[list[Draft], list[Binding]]]:
+    """What is sealed while the server stores what was before it; one item or more."""
+    start = size = 0
+    for at, draft in enumerate(drafts):
+        if at > start and size + len(draft.content) > SLICE:
+            yield list(drafts[start:at]), list(bindings[start:at])
+            start, size = at, 0
+        size += len(draft.content)
+    yield list(drafts[start:]), list(bindings[start:])
+
+
+async def _sealed(
     contents: Sequence[bytes | bytearray | memoryview],
     bindings: Sequence[Binding],
     master: MasterKey,
 ) -> list[Sealed]:
-    return [
-        seal(content, master=master, binding=binding)
-        for content, binding in zip(contents, bindings, strict=True)
-    ]
+    return await _off_loop(
+        contents,
+        lambda: [
+            seal(content, master=master, binding=binding)
+            for content, binding in zip(contents, bindings, strict=True)
+        ],
+    )
 
 
 async def _off_loop(contents: Sequence[bytes | bytearray | memoryview], work: Callable[[], T]) -> T:

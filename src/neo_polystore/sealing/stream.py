@@ -37,14 +37,15 @@ class StreamSealer:
         entropy: Entropy = os.urandom,
     ):
         header = new_header(master.id, chunk=chunk, entropy=entropy)
-        self._cipher = Cipher(master, binding, header)
+        encoded = header.encode()
+        self._cipher = Cipher(master, binding, header, encoded)
         self._target = target
         self._chunk = chunk
         self._room = bytearray(chunk + TAG)
         self._held = bytearray()
         self._number = 0
         self.size = 0
-        target.write(header.encode())
+        target.write(encoded)
 
     def write(self, part: Buffer) -> None:
         """Take the next bytes of the content, any number of them."""
@@ -93,7 +94,8 @@ class StreamOpener:
         if header.key_id != master.id:
             raise damaged(f"it names the key {header.key_id!r}")
         size = header.plain_size(length - start)
-        return cls(header, start, size, Cipher(master, binding, header))
+        encoded = bytes(memoryview(beginning)[:start])
+        return cls(header, start, size, Cipher(master, binding, header, encoded))
 
     def tags(self) -> Iterator[int]:
         """Where the tag of each chunk begins."""
