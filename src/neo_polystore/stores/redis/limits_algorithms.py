@@ -11,87 +11,90 @@ local SLACK = 1000         -- milliseconds: no key may expire before the last un
 local TURN = 4503599627370496 -- 2^52: running totals wrap here, where doubles are still exact
 local look, take = {}, {}
 
-local function whole(text)
-  return string.format('%.0f', text)
-end
+local call, format, match = redis.call, string.format, string.match
+local ceil, floor, max, min = math.ceil, math.floor, math.max, math.min
 
+-- The server writes a number that it is given with 17 digits, so a whole one as it is.
 local function keep(key, text, microseconds)
-  redis.call('SET', key, text, 'PX', whole(math.ceil(microseconds / 1000) + SLACK))
+  call('SET', key, text, 'PX', min(ceil(microseconds / 1000) + SLACK, TURN))
 end
 
 -- Fixed window: a counter that expires when the window ends.
 -- A counter without an expiry, or with a longer one than a window, would lock its client out.
 look[1] = function(key, limit, window, cost)
-  local value = redis.call('GET', key)
+  local value = call('GET', key)
   if not value then
     return cost <= limit, limit, window, cost <= limit and 0 or NEVER
   end
   local used = tonumber(value)
-  if not used or used ~= math.floor(used) then
+  if not used or used ~= floor(used) then
     error('the key holds no whole number', 0)
   end
-  local left = redis.call('PTTL', key) * 1000
+  local left = call('PTTL', key) * 1000
   if left < 0 or left > window then
-    redis.call('PEXPIRE', key, whole(window / 1000))
+    call('PEXPIRE', key, window / 1000)
     left = window
   end
   local allowed = used + cost <= limit
-  return allowed, math.max(0, limit - used), left,
+  return allowed, max(0, limit - used), left,
     allowed and 0 or (cost <= limit and left or NEVER), true
 end
 take[1] = function(key, limit, window, cost, capacity, open)
   if open then
-    redis.call('INCRBY', key, whole(cost))
+    call('INCRBY', key, cost)
   else
-    redis.call('SET', key, whole(cost), 'PX', whole(window / 1000))
+    call('SET', key, cost, 'PX', window / 1000)
   end
 end
 
 -- Sliding window, exact: a list of `time total`, total being the units admitted up to then.
 -- The first entry stands for all that has left the window; the rest are in it.
 local function entry(text)
-  local at, total = string.match(text, '^(%d+) (%d+)$')
+  local at, total = match(text, '^(%d+) (%d+)$')
   if not at then
     error('the key holds no log', 0)
   end
   return tonumber(at), tonumber(total)
 end
+local function written(at, total)
+  return format('%.0f %.0f', at, total)
+end
 local function at_place(key, place)
-  return entry(redis.call('LINDEX', key, place))
+  return entry(call('LINDEX', key, place))
 end
 -- The first place from `low` on whose entry satisfies `test`, or `high` where none before does.
 local function first_place(key, low, high, test)
   while low < high do
-    local middle = math.floor((low + high) / 2)
+    local middle = floor((low + high) / 2)
     if test(at_place(key, middle)) then high = middle else low = middle + 1 end
   end
   return low
 end
 look[2] = function(key, limit, window, cost, capacity, now)
-  local head = redis.call('LRANGE', key, 0, 1)
+  local head = call('LRANGE', key, 0, 1)
   if not head[2] then
     return cost <= limit, limit, 0, cost <= limit and 0 or NEVER
   end
   local last_at, last = at_place(key, -1)
   if last_at > now then -- the clock stepped back: what lies ahead counts as of now
-    local length = redis.call('LLEN', key)
+    local length = call('LLEN', key)
     local place = first_place(key, 1, length, function(at) return at > now end)
-    redis.call('LTRIM', key, 0, place - 1)
-    redis.call('RPUSH', key, whole(now) .. ' ' .. whole(last))
-    head, last_at = redis.call('LRANGE', key, 0, 1), now
+    call('LTRIM', key, 0, place - 1)
+    call('RPUSH', key, written(now, last))
+    head, last_at = call('LRANGE', key, 0, 1), now
   end
   local _, base = entry(head[1])
   local oldest = entry(head[2])
   local since = now - window
   if oldest <= since then
     if last_at <= since then
-      redis.call('DEL', key)
+      call('DEL', key)
       return cost <= limit, limit, 0, cost <= limit and 0 or NEVER
     end
-    local length = redis.call('LLEN', key)
+    local length = call('LLEN', key)
     local place = first_place(key, 2, length, function(at) return at > since end)
-    redis.call('LTRIM', key, place - 1, -1)
-    head = redis.call('LRANGE', key, 0, 1)
+    call('LTRIM', key, place - 1, -1)
+    head = call('LRANGE', key, 0, 1)
     _, base = entry(head[1])
     oldest = entry(head[2])
   end
@@ -100,27 +103,27 @@ look[2] = function(key, limit, window, cost, capacity, now)
   if cost > limit then
     retry = NEVER
   elseif not allowed then
-    local length, must_go = redis.call('LLEN', key), used + cost - limit
+    local length, must_go = call('LLEN', key), used + cost - limit
     local place = first_place(key, 1, length - 1, function(_, total)
       return (total - base) % TURN >= must_go
     end)
     retry = at_place(key, place) + window - now
   end
-  return allowed, math.max(0, limit - used), oldest + window - now, retry,
+  return allowed, max(0, limit - used), oldest + window - now, retry,
     { last_at, last }
 end
 take[2] = function(key, limit, window, cost, capacity, state, now)
   if not state then
-    redis.call('RPUSH', key, '0 0', whole(now) .. ' ' .. whole(cost))
+    call('RPUSH', key, '0 0', written(now, cost))
   else
-    local text = whole(now) .. ' ' .. whole((state[2] + cost) % TURN)
+    local text = written(now, (state[2] + cost) % TURN)
     if state[1] == now then
-      redis.call('LSET', key, -1, text)
+      call('LSET', key, -1, text)
     else
-      redis.call('RPUSH', key, text)
+      call('RPUSH', key, text)
     end
   end
-  redis.call('PEXPIRE', key, whole(math.ceil(window / 1000) + SLACK))
+  call('PEXPIRE', key, ceil(window / 1000) + SLACK)
 end
 
 -- Sliding window, counted: `time:units` for each twentieth of a window that has any, by the time
@@ -129,7 +132,7 @@ local PARTS = 20
 local function store_counts(key, window, counts)
   local texts = {}
   for place, count in ipairs(counts) do
-    texts[place] = whole(count[1]) .. ':' .. whole(count[2])
+    texts[place] = format('%.0f:%.0f', count[1], count[2])
   end
   keep(key, table.concat(texts, ' '), window + window / PARTS)
 end
@@ -137,7 +140,7 @@ look[3] = function(key, limit, window, cost, capacity, now)
   local length = window / PARTS
   local part = now - now % length
   local used, counts, ahead = 0, {}, false
-  local text = redis.call('GET', key)
+  local text = call('GET', key)
   if text then
     if not string.find(text, '^%d+:%d+[%d: ]*$') then
       error('the key holds no counts', 0)
@@ -174,7 +177,7 @@ look[3] = function(key, limit, window, cost, capacity, now)
     retry = leaves(counts[place][1])
   end
   local reset = counts[1] and leaves(counts[1][1]) or 0
-  return allowed, math.max(0, limit - used), reset, retry, counts
+  return allowed, max(0, limit - used), reset, retry, counts
 end
 take[3] = function(key, limit, window, cost, capacity, counts, now)
   local part = now - now % (window / PARTS)
@@ -189,19 +192,19 @@ end
 
 -- Token bucket: `tokens time`; tokens flow in since then. An idle bucket is full, and forgotten.
 local function store_bucket(key, limit, window, capacity, tokens, now)
-  keep(key, string.format('%.17g %.0f', tokens, now), (capacity - tokens) * window / limit)
+  keep(key, format('%.17g %.0f', tokens, now), (capacity - tokens) * window / limit)
 end
 look[4] = function(key, limit, window, cost, capacity, now)
   local rate = limit / window
   local tokens = capacity
-  local text = redis.call('GET', key)
+  local text = call('GET', key)
   if text then
-    local had, at = string.match(text, '^(%S+) (%d+)$')
+    local had, at = match(text, '^(%S+) (%d+)$')
     if not had then
       error('the key holds no bucket', 0)
     end
     had, at = tonumber(had), tonumber(at)
-    tokens = math.min(capacity, had + math.max(0, now - at) * rate)
+    tokens = min(capacity, had + max(0, now - at) * rate)
     if at > now then -- the clock stepped back: tokens flow in from now on
       store_bucket(key, limit, window, capacity, tokens, now)
     end
@@ -212,8 +215,8 @@ look[4] = function(key, limit, window, cost, capacity, now)
   elseif not allowed then
     retry = (cost - tokens) / rate + 1 -- microsecond, for what rounding takes
   end
-  local reset = tokens < capacity and (math.floor(tokens) + 1 - tokens) / rate or 0
-  return allowed, math.floor(tokens), reset, retry, tokens
+  local reset = tokens < capacity and (floor(tokens) + 1 - tokens) / rate or 0
+  return allowed, floor(tokens), reset, retry, tokens
 end
 take[4] = function(key, limit, window, cost, capacity, tokens, now)
   store_bucket(key, limit, window, capacity, tokens - cost, now)

@@ -27,44 +27,50 @@ JUDGE = (
     + ALGORITHMS
     + r"""
 local asked = cjson.decode(ARGV[1])
-local answer = { now }
+local answer, filled = { now }, 1
 local place, argument, count = 0, 1, #asked
 
+local function settle(taking, kind, key, limit, window, capacity, cost, allowed, remaining, reset,
+    retry, state)
+  if taking then
+    take[kind](key, limit, window, cost, capacity, state, now)
+    remaining = remaining - cost
+    if reset == 0 then
+      reset = window -- the first unit of a window; of a bucket, a token's time
+      if kind == 3 then reset = reset + reset / PARTS - now % (reset / PARTS) end
+      if kind == 4 then reset = reset / limit end
+    end
+  end
+  answer[filled + 1] = allowed and 1 or 0
+  answer[filled + 2] = remaining
+  answer[filled + 3] = math.ceil(reset)
+  answer[filled + 4] = math.ceil(retry)
+  filled = filled + 4
+end
+
 local function judge(limits)
-  local all, found, taking = true, {}, limits > 0
+  local taking, all, found = limits > 0, true, {}
   for number = 1, math.abs(limits) do
     local from = argument + (number - 1) * 5
-    local key = KEYS[place + number]
     local kind, limit, window = asked[from], asked[from + 1], asked[from + 2]
-    local capacity, cost = asked[from + 3], asked[from + 4]
+    local capacity, cost, key = asked[from + 3], asked[from + 4], KEYS[place + number]
     local allowed, remaining, reset, retry, state =
       look[kind](key, limit, window, cost, capacity, now)
+    if limits == 1 then -- most checks have one limit
+      return settle(allowed, kind, key, limit, window, capacity, cost, allowed, remaining, reset,
+        retry, state)
+    end
     all = all and allowed
-    found[number] = { kind, key, limit, window, cost, capacity, state, allowed, remaining, reset,
-      retry }
+    found[number] = { kind, key, limit, window, capacity, cost, allowed, remaining, reset, retry,
+      state }
   end
   for _, of in ipairs(found) do
-    local remaining, reset = of[9], of[10]
-    if all and taking then
-      local kind = of[1]
-      take[kind](of[2], of[3], of[4], of[5], of[6], of[7], now)
-      remaining = remaining - of[5]
-      if reset == 0 then
-        reset = of[4] -- the first unit of a window; of a bucket, a token's time
-        if kind == 3 then reset = reset + reset / PARTS - now % (reset / PARTS) end
-        if kind == 4 then reset = reset / of[3] end
-      end
-    end
-    answer[#answer + 1] = of[8] and 1 or 0
-    answer[#answer + 1] = remaining
-    answer[#answer + 1] = math.ceil(reset)
-    answer[#answer + 1] = math.ceil(of[11])
+    settle(all and taking, unpack(of, 1, 11))
   end
 end
 
 while argument <= count do
-  local limits = asked[argument]
-  local before = #answer
+  local limits, before = asked[argument], filled
   argument = argument + 1
   local done, problem = pcall(judge, limits)
   limits = math.abs(limits)
@@ -73,6 +79,7 @@ while argument <= count do
     for number = before + 2, before + 4 * limits do
       answer[number] = 0
     end
+    filled = before + 4 * limits
   end
   argument = argument + 5 * limits
   place = place + limits
