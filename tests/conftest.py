@@ -7,9 +7,11 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
@@ -18,6 +20,7 @@ from neo_polystore.build import open_polystore
 from neo_polystore.embedded import Membership
 from neo_polystore.pgkit.bootstrap import prepare_database
 from neo_polystore.pgkit.database import PgConfig
+from neo_polystore.pgkit.roles import OWNER
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.store import PostgresStore
@@ -81,6 +84,42 @@ async def make_database(embedded: Membership) -> MakeDatabase:
             admin_password=server.password,
             database=f"{prefix}_{uuid4().hex[:8]}",
         )
+
+    return make
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def make_migrated(embedded: Membership, make_database: MakeDatabase) -> MakeDatabase:
+    """Like `make_database`, with all that the relational store's migrations make.
+
+    A copy of one that was migrated: that takes a tenth of the time of migrating.
+    """
+    server = await address_of("postgres", embedded)
+    template = await make_database("template")
+    await PostgresStore(template).migrate()
+
+    async def make(prefix: str) -> PgConfig:
+        config = template.model_copy(update={"database": f"{prefix}_{uuid4().hex[:8]}"})
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            host=server.host,
+            port=server.port,
+            user=server.user,
+            password=server.password,
+            database="postgres",
+        )
+        try:
+            await connection.execute(
+                f"CREATE DATABASE {config.database} TEMPLATE {template.database} OWNER {OWNER}"
+            )
+            await connection.execute(  # what was granted on the database itself is not copied
+                "UPDATE pg_database copy SET datacl = template.datacl FROM pg_database template"
+                " WHERE copy.datname = $1 AND template.datname = $2",
+                config.database,
+                template.database,
+            )
+        finally:
+            await connection.close()
+        return config
 
     return make
 

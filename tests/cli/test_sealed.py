@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -13,8 +14,9 @@ from uuid import uuid4
 
 import pytest
 
+from neo_polystore.embedded import Membership
 from tests.attestation.pki import NOW, Intel
-from tests.cli.conftest import Cli
+from tests.cli.conftest import Answer, Cli
 
 
 @pytest.fixture
@@ -66,25 +68,35 @@ def test_an_item_is_sealed_again_for_the_next_release(here: Cli, secret: Path) -
     assert here("sealed", "open", key, *opener, "3").out == secret.read_text()
 
 
-def test_master_keys_are_wrapped_anew_by_another_key(
-    cli: Cli, secret: Path, tmp_path: Path
+async def test_master_keys_are_wrapped_anew_by_another_key(
+    here: Cli, secret: Path, tmp_path: Path
 ) -> None:
     data, old, new = tmp_path / "data", tmp_path / "old", os.urandom(32).hex()
     old.write_text(os.urandom(32).hex())
     old.chmod(0o600)
-    before = {"data": data, "SGX_ENCRYPTION_KEY": old.read_text()}
-    after = {"data": data, "SGX_ENCRYPTION_KEY": new}
-    assert cli("sealed", "seal", "k", str(secret), "--label", "l", **before).code == 0
-    refused = cli("sealed", "open", "k", "--label", "l", **after)
-    assert (refused.code, "another key" in refused.err) == (2, True)
-    done = cli("sealed", "rewrap", "--key-file", str(old), **after)
-    assert (done.code, done.out) == (0, "wrapped 1 master keys anew\n")
-    assert cli("sealed", "open", "k", "--label", "l", **after).out == secret.read_text()
-    assert cli("sealed", "open", "k", "--label", "l", **before).code == 2
-    again = cli("sealed", "rewrap", "--key-file", str(old), **after)
-    assert (again.code, again.out) == (0, "wrapped 0 master keys anew\n")
-    assert cli("sealed", "rewrap", **after).code == 2
-    assert cli("sealed", "rewrap", "--wrapper", "paper", **after).code == 2
+
+    def ask(*words: str, key: str) -> Answer:
+        return here("sealed", *words, data=data, SGX_ENCRYPTION_KEY=key)
+
+    def walk() -> None:
+        label, before = ("--label", "l"), old.read_text()
+        assert ask("seal", "k", str(secret), *label, key=before).code == 0
+        refused = ask("open", "k", *label, key=new)
+        assert (refused.code, "another key" in refused.err) == (2, True)
+        done = ask("rewrap", "--key-file", str(old), key=new)
+        assert (done.code, done.out) == (0, "wrapped 1 master keys anew\n")
+        assert ask("open", "k", *label, key=new).out == secret.read_text()
+        assert ask("open", "k", *label, key=before).code == 2
+        again = ask("rewrap", "--key-file", str(old), key=new)
+        assert (again.code, again.out) == (0, "wrapped 0 master keys anew\n")
+        assert ask("rewrap", key=new).code == 2
+        assert ask("rewrap", "--wrapper", "paper", key=new).code == 2
+
+    membership = await Membership.join(data)  # its servers go on between the commands
+    try:
+        await asyncio.to_thread(walk)
+    finally:
+        await membership.leave()
 
 
 def test_wrong_usage_is_named(here: Cli, secret: Path) -> None:

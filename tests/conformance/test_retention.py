@@ -191,9 +191,8 @@ async def _events(make_database: MakeDatabase) -> Made:
     await store.close()
 
 
-async def _transactions(make_database: MakeDatabase) -> Made:
-    store = PostgresStore(await make_database("years"))
-    await store.migrate()
+async def _transactions(make_migrated: MakeDatabase) -> Made:
+    store = PostgresStore(await make_migrated("years"))
     await store.connect()
     await load_network(store)
     owner: Any = await asyncpg.connect(**store.config.connect_arguments(as_owner=True))
@@ -285,7 +284,7 @@ async def aging(
         case "event_store":
             made = _events(make_database)
         case "postgres":
-            made = _transactions(make_database)
+            made = _transactions(request.getfixturevalue("make_migrated"))
         case "files":
             made = _objects(tmp_path)
         case _:

@@ -26,7 +26,7 @@ T = TypeVar("T")
 LARGE: Final = 1 << 20
 """Bytes from which on the cipher works in a thread."""
 
-SLICE: Final = 1 << 18
+SLICE: Final = 1 << 19
 """Bytes of content that are stored by one statement, where there is more than one item."""
 
 

@@ -351,10 +351,9 @@ class TestPartitions:
     """Made ahead, and dropped as a whole when everything in them is delivered."""
 
     @pytest.fixture
-    async def store(self, make_database: MakeDatabase) -> AsyncIterator[PostgresStore]:
+    async def store(self, make_migrated: MakeDatabase) -> AsyncIterator[PostgresStore]:
         """An outbox that a test may turn upside down."""
-        store = PostgresStore(await make_database("partitions"))
-        await store.migrate()
+        store = PostgresStore(await make_migrated("partitions"))
         await store.connect()
         yield store
         await store.close()

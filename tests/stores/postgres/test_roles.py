@@ -70,11 +70,9 @@ async def admin(embedded: Membership) -> AsyncIterator[Admin]:
 
 
 @pytest.fixture
-async def config(make_database: MakeDatabase) -> PgConfig:
+async def config(make_migrated: MakeDatabase) -> PgConfig:
     """A migrated database."""
-    config = await make_database("roles")
-    await PostgresStore(config).migrate()
-    return config
+    return await make_migrated("roles")
 
 
 def server_settings(config: PgConfig, **changes: Any) -> Settings:

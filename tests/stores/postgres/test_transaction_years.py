@@ -25,10 +25,9 @@ THIS_YEAR = datetime.now(UTC).year
 
 
 @pytest_asyncio.fixture
-async def store(make_database: MakeDatabase) -> AsyncIterator[PostgresStore]:
+async def store(make_migrated: MakeDatabase) -> AsyncIterator[PostgresStore]:
     """A store on a database of its own."""
-    store = PostgresStore(await make_database("years"))
-    await store.migrate()
+    store = PostgresStore(await make_migrated("years"))
     await store.connect()
     await load_network(store)
     yield store
