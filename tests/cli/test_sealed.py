@@ -84,7 +84,7 @@ async def test_master_keys_are_wrapped_anew_by_another_key(
         refused = ask("open", "k", *label, key=new)
         assert (refused.code, "another key" in refused.err) == (2, True)
         done = ask("rewrap", "--key-file", str(old), key=new)
-        assert (done.code, done.out) == (0, "wrapped 1 master keys anew\n")
+        assert (done.code, done.out) == (0, "wrapped 1 master key anew\n")
         assert ask("open", "k", *label, key=new).out == secret.read_text()
         assert ask("open", "k", *label, key=before).code == 2
         again = ask("rewrap", "--key-file", str(old), key=new)

@@ -120,7 +120,8 @@ def rewrap_command(
         async with opened() as (polystore, settings):
             return await rewrap(polystore.sealing, old=_wrapper(settings, key_file, wrapper))
 
-    console.print(f"wrapped {run(work()):,} master keys anew")
+    count = run(work())
+    console.print(f"wrapped {count:,} master key{'' if count == 1 else 's'} anew")
 
 
 def _wrapper(settings: Settings, key_file: Path | None, name: str | None) -> KeyWrapper:

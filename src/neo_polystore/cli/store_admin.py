@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, TypeVar
 
@@ -16,6 +15,7 @@ from neo_polystore.cli import retention as retention_cli
 from neo_polystore.cli.backup import TargetOption
 from neo_polystore.cli.output import JsonOption, console, fail, print_json, run
 from neo_polystore.errors import PolystoreError, UsageError
+from neo_polystore.ops.health import probe
 from neo_polystore.ports.store import Health, MigrationReport, Store
 from neo_polystore.routing import load_routing
 from neo_polystore.settings import Settings
@@ -121,9 +121,7 @@ def _status(engine: str, *, as_json: bool) -> None:
 
 
 async def _state(store: Store) -> State:
-    with suppress(PolystoreError):  # what keeps it from connecting is what health says
-        await store.connect()
-    health = await store.health()
+    health = await probe(store)
     if health.status == "unhealthy":
         return State(store.name, health, None)
     return State(store.name, health, await store.migrate(dry_run=True))

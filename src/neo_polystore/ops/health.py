@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from neo_polystore.errors import PolystoreError
@@ -11,6 +11,8 @@ from neo_polystore.polystore import Polystore
 from neo_polystore.ports.store import Health, Store
 
 PROBE_TIMEOUT = 5.0
+SLOW_MILLISECONDS = 1000.0
+"""A store that takes longer to answer is degraded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,23 @@ async def check_store(polystore: Polystore, name: str) -> StoreHealth:
 
 
 async def probe(store: Store) -> Health:
-    """One store's health within `PROBE_TIMEOUT` seconds."""
+    """One store's health within `PROBE_TIMEOUT` seconds; slow answers are judged here, for all."""
     try:
         async with asyncio.timeout(PROBE_TIMEOUT):
             await store.connect()
-            return await store.health()
+            return _judged(await store.health())
     except TimeoutError:
         return Health("unhealthy", detail=f"no answer within {PROBE_TIMEOUT:g} s")
     except PolystoreError as error:
         return Health("unhealthy", detail=str(error))
+
+
+def _judged(health: Health) -> Health:
+    if health.status != "healthy" or (health.milliseconds or 0) <= SLOW_MILLISECONDS:
+        return health
+    slow = f"answered after {health.milliseconds:.0f} ms"
+    detail = f"{health.detail}; {slow}" if health.detail else slow
+    return replace(health, status="degraded", detail=detail)
 
 
 def _primary_for(polystore: Polystore, name: str) -> tuple[str, ...]:

@@ -11,7 +11,6 @@ from neo_polystore.errors import PolystoreError
 from neo_polystore.pgkit.database import Connection, Database
 from neo_polystore.ports.store import Health
 
-DEGRADED_MILLISECONDS = 1000.0
 PATIENCE_SECONDS = 10.0
 
 Describe = Callable[[Connection, Health], Awaitable[Health]]
@@ -21,7 +20,7 @@ async def probe(database: Database, describe: Describe | None = None) -> Health:
     """Ask the server for its version; connects first where that has not succeeded yet.
 
     `describe` may add detail and facts over the same connection; its time is not counted. Never
-    raises: `unhealthy` with the reason, `degraded` where the answer took over a second.
+    raises: `unhealthy` with the reason.
     """
     started = time.perf_counter()
     try:
@@ -30,13 +29,7 @@ async def probe(database: Database, describe: Describe | None = None) -> Health:
             async with database.acquire("health") as connection:
                 version = await connection.fetchval("SELECT current_setting('server_version')")
                 elapsed = (time.perf_counter() - started) * 1000
-                slow = elapsed > DEGRADED_MILLISECONDS
-                health = Health(
-                    status="degraded" if slow else "healthy",
-                    version=f"PostgreSQL {version}",
-                    detail=f"answered after {elapsed:.0f} ms" if slow else "",
-                    milliseconds=elapsed,
-                )
+                health = Health("healthy", version=f"PostgreSQL {version}", milliseconds=elapsed)
                 return await describe(connection, health) if describe else health
     except PolystoreError as error:
         return Health(status="unhealthy", detail=str(error))

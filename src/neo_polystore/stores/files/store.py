@@ -63,11 +63,7 @@ class FilesStore:
         except PolystoreError as error:
             return Health("unhealthy", detail=error.message)
         milliseconds = (time.perf_counter() - started) * 1000
-        detail = ""
-        if free < _LITTLE:
-            detail = f"only {free >> 20} MiB are free"
-        elif milliseconds > 1000:
-            detail = f"writing a file took {milliseconds:.0f} ms"
+        detail = f"only {free >> 20} MiB are free" if free < _LITTLE else ""
         return Health(
             "degraded" if detail else "healthy",
             _FORMAT,

@@ -48,6 +48,11 @@ class RedisClient:
         self._free = asyncio.Semaphore(config.max_connections)
         self._driver: Redis | RedisCluster | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it has reached a server since it was made or closed."""
+        return self._driver is not None
+
     async def connect(self) -> None:
         """Open a first connection; raises UnavailableError, and ConfigError where a cluster is not
         configured as one. Harmless when open."""

@@ -35,6 +35,11 @@ class S3Client:
         self._threads: ThreadPoolExecutor | None = None
         self._uploads: TransferManager | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the client is made."""
+        return self._driver is not None
+
     async def connect(self) -> None:
         """Read the configuration and make the client; ConfigError. Sends nothing."""
         if self._driver is None:
