@@ -269,6 +269,7 @@ def _times() -> dict[str, datetime]:
 async def aging(
     request: pytest.FixtureRequest,
     make_database: MakeDatabase,
+    make_migrated: MakeDatabase,
     embedded: Membership,
     tmp_path: Path,
 ) -> AsyncIterator[Aging]:
@@ -284,7 +285,7 @@ async def aging(
         case "event_store":
             made = _events(make_database)
         case "postgres":
-            made = _transactions(request.getfixturevalue("make_migrated"))
+            made = _transactions(make_migrated)
         case "files":
             made = _objects(tmp_path)
         case _:
