@@ -1,23 +1,24 @@
-"""One piece of work under way while the next is made."""
+"""Pieces of work under way while the next is made."""
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Coroutine
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 
 class Ahead:
-    """`begin` starts a piece of work when the one before has ended; the block ends with the last.
+    """At most so many pieces of work at a time; the block ends when the last of them has.
 
-    Work that fails fails the next `begin`, or the end of the block. Where the block itself fails,
+    Work that fails fails a later `begin`, or the end of the block. Where the block itself fails,
     what is under way is cancelled.
     """
 
-    def __init__(self) -> None:
-        self._task: asyncio.Task[None] | None = None
+    def __init__(self, most: int = 1) -> None:
+        self._most = most
+        self._tasks: deque[asyncio.Task[None]] = deque()
 
     async def __aenter__(self) -> Self:
         return self
@@ -25,24 +26,21 @@ class Ahead:
     async def __aexit__(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
-        if kind is None:
-            await self._end()
-        elif self._task is not None:
-            self._task.cancel()
-            with suppress(Exception, asyncio.CancelledError):
-                await self._task
+        try:
+            while kind is None and self._tasks:
+                await self._tasks.popleft()
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start it; it goes as far as it can before this answers."""
+        """Start it when there is room; it goes as far as it can before this answers."""
         try:
-            await self._end()
+            if len(self._tasks) == self._most:
+                await self._tasks.popleft()
         except BaseException:
             work.close()
             raise
-        self._task = asyncio.create_task(work)
+        self._tasks.append(asyncio.create_task(work))
         await asyncio.sleep(0)
-
-    async def _end(self) -> None:
-        task, self._task = self._task, None
-        if task is not None:
-            await task

@@ -6,8 +6,6 @@ which items name them. So a run that was killed is resumed by the next, whoever 
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -16,6 +14,7 @@ from typing import Any
 from neo_polystore.errors import ConflictError, PolystoreError
 from neo_polystore.ports.keys import KeyWrapper, StoredKey
 from neo_polystore.records.sealing import Head, Owner
+from neo_polystore.sealing.ahead import Ahead
 from neo_polystore.sealing.items import OwnItems
 from neo_polystore.sealing.service import Sealing
 
@@ -93,25 +92,15 @@ async def _owner(
     progress: Progress,
 ) -> None:
     own = sealing.of(owner, actor="rotation")
-    running: deque[asyncio.Task[None]] = deque()
 
     async def one(keys: list[str], size: int) -> None:
         resealed = await _batch(own, keys, done, large=size > BYTES)
         done.resealed += resealed
         progress(done.resealed, done.items)
 
-    try:
-        async with aclosing(_batches(own, key_id, batch)) as batches:
-            async for keys, size in batches:
-                if len(running) == AT_ONCE:
-                    await running.popleft()
-                running.append(asyncio.create_task(one(keys, size)))
-        while running:
-            await running.popleft()
-    finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+    async with Ahead(AT_ONCE) as ahead, aclosing(_batches(own, key_id, batch)) as batches:
+        async for keys, size in batches:
+            await ahead.begin(one(keys, size))
 
 
 async def _batches(
