@@ -48,14 +48,17 @@ class RedisStore:
         if self._client.is_open:
             return
         await self._client.connect()
-        for server in self._client.servers:
-            info = await self._client.run("connect", "INFO", "server", server=server)
-            if _number(_version(info)) < _OLDEST:
-                await self.close()
-                raise ConfigError(
-                    f"the server is version {_version(info)}: 6.2 or later is needed",
-                    store=self.name,
-                )
+        try:
+            for server in self._client.servers:
+                info = await self._client.run("connect", "INFO", "server", server=server)
+                if _number(_version(info)) < _OLDEST:
+                    raise ConfigError(
+                        f"the server is version {_version(info)}: 6.2 or later is needed",
+                        store=self.name,
+                    )
+        except BaseException:
+            await self.close()  # what was not looked at is not open
+            raise
 
     async def close(self) -> None:
         """Close every connection."""
