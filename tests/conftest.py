@@ -7,11 +7,9 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import asyncpg
 import pytest
 import pytest_asyncio
 from pydantic import SecretStr
@@ -27,6 +25,7 @@ from neo_polystore.stores.postgres.store import PostgresStore
 from neo_polystore.stores.redis.config import RedisConfig
 from neo_polystore.stores.s3.config import S3Config
 from tests.addresses import address_of
+from tests.embedded.clients import postgres as maintenance
 from tests.mongod import NoServerError, mongo_url
 from tests.opensearch.server import elasticsearch_url
 from tests.redis_cluster import redis_cluster
@@ -100,13 +99,7 @@ async def make_migrated(embedded: Membership, make_database: MakeDatabase) -> Ma
 
     async def make(prefix: str) -> PgConfig:
         config = template.model_copy(update={"database": f"{prefix}_{uuid4().hex[:8]}"})
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(
-            host=server.host,
-            port=server.port,
-            user=server.user,
-            password=server.password,
-            database="postgres",
-        )
+        connection = await maintenance(server)
         try:
             await connection.execute(
                 f"CREATE DATABASE {config.database} TEMPLATE {template.database} OWNER {OWNER}"
