@@ -111,6 +111,30 @@ async def test_a_blocked_topic_does_not_block_another(store: PostgresStore, topi
     assert (await status(store, topic)).depth == 1
 
 
+async def test_a_stop_in_the_middle_of_a_retry_does_not_hide_what_blocks(
+    store: PostgresStore, topic: str
+) -> None:
+    sink = Collecting()
+    sink.errors = [UnavailableError("away")]
+    stop = asyncio.Event()
+    lookups: list[str] = []
+
+    def sink_for(name: str) -> Sink | None:
+        if name != topic:
+            return None
+        lookups.append(name)
+        if len(lookups) == 2:
+            stop.set()
+        return sink
+
+    await publish(store, topic, 1)
+    found = Relay(store.feed, sink_for, holder="test", options=QUICK)
+    async with asyncio.timeout(20):
+        await found.run_forever(stop)
+    assert sink.got == []
+    assert "away" in str(found.counts[topic].blocked)
+
+
 async def test_a_sink_that_never_answers_counts_as_away(store: PostgresStore, topic: str) -> None:
     class Silent(Collecting):
         async def deliver(self, messages: Any) -> list[Refused]:

@@ -124,7 +124,6 @@ class Relay:
         counts = self.counts[topic]
         try:
             await self._claimed(topic)
-            counts.failures = 0
         except (BlockedError, PolystoreError) as error:
             counts.failures += 1
             counts.failed += 1
@@ -133,9 +132,13 @@ class Relay:
             self._resting[topic] = asyncio.get_running_loop().time() + pause
             if counts.failures & (counts.failures - 1) == 0:  # once, twice, four times ...
                 _log.warning("relay %s: failed %d times: %s", topic, counts.failures, error)
-        else:
-            counts.blocked = None
-            self._resting.pop(topic, None)
+
+    def _well(self, topic: str) -> None:
+        """Forget a topic's trouble: a batch got through, or there is nothing to deliver here."""
+        counts = self.counts[topic]
+        counts.failures = 0
+        counts.blocked = None
+        self._resting.pop(topic, None)
 
     async def _claimed(self, topic: str) -> None:
         sink = self._sink_for(topic)
@@ -145,6 +148,7 @@ class Relay:
         asked = asyncio.get_running_loop().time()
         claim = await self._feed.claim(topic, holder=self._holder, seconds=lease)
         if claim is None:
+            self._well(topic)
             return
         try:
             async with keeping(lambda: self._feed.renew(claim), seconds=lease, since=asked):
@@ -166,10 +170,12 @@ class Relay:
                 limit=options.batch,
                 limit_bytes=options.batch_bytes,
             )
+            if batch:
+                with span(f"deliver {claim.topic}", messages=len(batch)):
+                    await delivery.deliver(batch)
+            self._well(claim.topic)
             if not batch:
                 return
-            with span(f"deliver {claim.topic}", messages=len(batch)):
-                await delivery.deliver(batch)
 
     def _pause(self, failures: int) -> float:
         longest = self._options.longest_pause
