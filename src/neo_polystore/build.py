@@ -18,7 +18,7 @@ from neo_polystore.ports.store import Store
 from neo_polystore.registry import engine_class
 from neo_polystore.retention.policy import load_policy
 from neo_polystore.routing import Route, RoutingTable, load_routing
-from neo_polystore.sealing.audited import AuditedSealed
+from neo_polystore.sealing.audited import AuditedBlobs
 from neo_polystore.settings import Settings
 from neo_polystore.wrappers.cached.changes import publishing
 from neo_polystore.wrappers.cached.data_types import (
@@ -77,7 +77,7 @@ async def open_polystore(
         ports = _ports(routes, stores, settings)
         trail = _audit(stores, ports, settings)
         if trail is not None and "sealed" in ports:
-            ports["sealed"] = AuditedSealed(ports["sealed"], trail)
+            ports["sealed"] = AuditedBlobs(ports["sealed"], trail)
         sealing = sealing_over(stores, trail, settings)
         try:
             yield Polystore(

@@ -31,15 +31,17 @@ def sealing_over(
     if not found or trail is None:
         return None
     store = cast(SealingStore, found[0])
+    retention = timedelta(days=settings.sgx_data_retention_days)
     return Sealing(
         store.sealed_items,
         KeyRing(store.sealing_keys, lambda: key_wrapper(settings)),
+        blobs=store.service_blobs(retention),
         trail=trail,
         evidence=Evidence(store.attestations),
         fetcher=Fetcher(settings.neo_pccs_url) if settings.neo_pccs_url else None,
         rules=Rules(
             largest=settings.neo_sealed_max_bytes,
-            retention=timedelta(days=settings.sgx_data_retention_days),
+            retention=retention,
             hardware=settings.sgx_enable_hardware_mode,
         ),
     )

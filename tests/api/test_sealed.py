@@ -11,7 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from neo_polystore.api.routers.sealed import _items
+from neo_polystore.api.routers.sealed import _items, only_itself
 from neo_polystore.auth.principal import Principal
 from neo_polystore.errors import ForbiddenError
 from neo_polystore.ids import SYSTEM_TENANT, SYSTEM_USER, uuid7
@@ -94,6 +94,32 @@ async def test_an_item_is_sealed_again_for_the_next_release(
     assert gone.status_code == 404
 
 
+async def test_a_services_blobs_are_kept_byte_for_byte(api: httpx.AsyncClient) -> None:
+    url, pay = "/api/sealed/blobs", {"service": "pay"}
+    prefix = uuid4().hex
+    blob = {
+        "data_key": f"{prefix}/a b",
+        "enclave_id": "e1",
+        "policy": "MRENCLAVE",
+        "mac": "ab" * 32,
+        "blob": base64.b64encode(b"\0bytes").decode(),
+    }
+    made = await api.post(url, params=pay, json=[blob, {**blob, "mac": "no"}])
+    assert (made.status_code, made.json()["new"]) == (207, 1)
+    assert [found["field"] for found in made.json()["rejected"]] == ["mac"]
+    listed = (await api.get(url, params={**pay, "prefix": prefix})).json()["blobs"]
+    assert [(one["data_key"], one["size"], "blob" in one) for one in listed] == [
+        (blob["data_key"], 6, False)
+    ]
+    found = await api.get(f"{url}/{prefix}/a%20b", params=pay)
+    assert (found.json()["blob"], found.json()["version"]) == (blob["blob"], 1)
+    foreign = await api.get(f"{url}/{prefix}/a%20b", params={"service": "other"})
+    assert foreign.status_code == 404
+    assert (await api.get(url)).status_code == 422
+    assert (await api.delete(f"{url}/{prefix}/a%20b", params=pay)).status_code == 204
+    assert (await api.delete(f"{url}/{prefix}/a%20b", params=pay)).status_code == 404
+
+
 async def test_named_policies_are_shown(api: httpx.AsyncClient, polystore: Polystore) -> None:
     name = f"p{uuid4().hex[:6]}"
     policy = SealingPolicy(name=name, policy_type="MRSIGNER", svn_floor=2)
@@ -170,3 +196,7 @@ def test_a_proven_caller_has_his_own_items_only(polystore: Polystore) -> None:
     ):
         with pytest.raises(ForbiddenError):
             _items(polystore, caller, owner, service)
+    only_itself(program, "pay")
+    for caller, name in ((program, "other"), (user, "pay"), (admin, "pay")):
+        with pytest.raises(ForbiddenError):
+            only_itself(caller, name)

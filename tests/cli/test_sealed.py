@@ -10,7 +10,7 @@ import os
 import stat
 import tarfile
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -159,6 +159,30 @@ def test_files_are_taken_over_byte_for_byte_and_once(
         one = blobs[path.relative_to(folder).as_posix()]
         assert base64.b64decode(one["blob"]) == path.read_bytes()
     assert blobs[f"{folder.name}-0/blob"]["mac"] == "cd" * 32
+
+
+def test_a_services_files_are_taken_over_listed_given_back_and_deleted(
+    here: Cli, folder: Path, tmp_path: Path
+) -> None:
+    of_pay = ("--service", "pay")
+    words = ("sealed", "import", str(folder), "--enclave", "e1", *of_pay, "--json")
+    first, second = here(*words).json, here(*words).json
+    assert (first["new"], second["new"], second["existing"]) == (4, 0, 4)
+    key, target = f"{folder.name}-1/blob", tmp_path / "given-back"
+    listed = here("sealed", "blobs", "list", *of_pay, "--prefix", folder.name, "--json").json
+    content = (folder / key).read_bytes()
+    assert [one["size"] for one in listed] == [300] * 4
+    assert listed[1]["sha256"] == hashlib.sha256(content).hexdigest()
+    assert here("sealed", "blobs", "get", key, str(target), *of_pay).code == 0
+    assert target.read_bytes() == content
+    assert "exists already" in here("sealed", "blobs", "get", key, str(target), *of_pay).err
+    assert here("sealed", "blobs", "get", key, "--service", "other").code == 1
+    would = here("sealed", "blobs", "delete", key, *of_pay, "--dry-run", "--json").json
+    assert (would["found"], would["dry_run"]) == (True, True)
+    assert here("sealed", "blobs", "delete", key, *of_pay).code == 0
+    assert here("sealed", "blobs", "delete", key, *of_pay).code == 1
+    two = here(*words, "--user", str(UUID(int=0)))
+    assert (two.code, "name one" in two.err) == (2, True)
 
 
 def test_files_that_are_not_what_they_should_be_are_rejected(here: Cli, folder: Path) -> None:

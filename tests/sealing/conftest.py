@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -52,6 +53,7 @@ def sealing_over(store: PostgresStore, trail: AuditTrail, *, rules: Rules | None
     return Sealing(
         store.sealed_items,
         KeyRing(store.sealing_keys, lambda: LocalWrapper(bytes(32))),
+        blobs=store.service_blobs(timedelta(days=90)),
         trail=trail,
         evidence=Evidence(store.attestations),
         rules=rules,

@@ -23,8 +23,8 @@ from neo_polystore.errors import (
 from neo_polystore.ids import SYSTEM_TENANT, SYSTEM_USER, uuid7
 from neo_polystore.polystore import Polystore
 from neo_polystore.records.query import Query
-from neo_polystore.records.scope import SYSTEM
-from neo_polystore.records.sealed import SealedBlob
+from neo_polystore.records.scope import SYSTEM, Scope
+from neo_polystore.records.sealed import SealedBlob, ServiceBlob
 from neo_polystore.records.sealing import Opener
 from neo_polystore.records.sealing_policies import SealingPolicy
 from neo_polystore.sealing.items import Draft, OwnItems, Rules
@@ -372,6 +372,54 @@ async def test_what_was_sealed_here_is_not_overwritten_or_deleted_as_a_blob_from
     await items.delete(one.data_key)
     assert (await port.write([blob])).new == 1
     await port.delete(blob.key)
+
+
+async def test_a_services_blobs_and_sealed_items_do_not_touch_each_other(
+    bench: Bench, service: OwnItems
+) -> None:
+    name = str(service.owner).partition(":")[2]
+    port = bench.store.service_blobs(timedelta(days=1)).within(Scope(service=name))
+    fields: dict[str, Any] = {
+        "enclave_id": "e",
+        "policy": "MRENCLAVE",
+        "mac": "ab" * 32,
+        "blob": b"x",
+    }
+    item, blob = draft(), ServiceBlob(data_key=uuid4().hex, **fields)
+    await service.seal(item)
+    await port.write([blob])
+    with pytest.raises(UnsupportedError, match="elsewhere"):
+        await service.open(blob.key, OPENER)
+    with pytest.raises(ConflictError, match="elsewhere"):
+        await service.seal(draft(blob.key))
+    written = await port.write([ServiceBlob(data_key=item.data_key, **fields)])
+    assert [(found.field, "sealed here" in found.reason) for found in written.rejected] == [
+        ("data_key", True)
+    ]
+    with pytest.raises(ConflictError, match="sealed here"):
+        await port.delete(item.data_key)
+    with pytest.raises(NotFoundError):
+        await port.get(item.data_key)
+    assert item.data_key not in {one.data_key for one in await port.facts(limit=1000)}
+    assert await content_of(service, item.data_key) == item.content
+    await service.delete(item.data_key)
+    assert (await port.write([ServiceBlob(data_key=item.data_key, **fields)])).new == 1
+
+
+async def test_a_services_blobs_are_audited_in_the_systems_trail(polystore: Polystore) -> None:
+    blob = ServiceBlob(
+        data_key=uuid4().hex, enclave_id="e", policy="MRENCLAVE", mac="ab" * 32, blob=b"TOP-SECRET"
+    )
+    port = polystore.sealing.blobs_of_service("pay")
+    await port.write([blob])
+    await port.get(blob.key)
+    await port.facts(prefix=blob.key)
+    await port.delete(blob.key)
+    query = Query(limit=10).where("resource", "sealed_blob").where("resource_id", blob.key)
+    entries = [entry.body() for entry in (await polystore.audit.within(SYSTEM).find(query)).records]
+    found = [entry["action"] for entry in reversed(entries)]
+    assert found == ["UPDATE", "READ", "READ", "DELETE"]
+    assert "TOP-SECRET" not in repr(entries)
 
 
 async def test_blobs_from_elsewhere_are_audited_too(polystore: Polystore) -> None:

@@ -31,6 +31,7 @@ from neo_polystore.api.routers import (
     scheduler,
     schemas,
     sealed,
+    sealed_blobs,
     store,
     telemetry,
 )
@@ -69,6 +70,7 @@ ROUTERS = (
     scheduler.router,
     audit.router,
     sealed.router,
+    sealed_blobs.router,
     sealed.survey_router,
     attest.router,
     telemetry.router,

@@ -117,6 +117,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _one("GET", "/api/audit/verify", "audit:read"),
     _one("GET", "/api/audit/{entry}", "audit:read"),
     _one("PUT", "/api/sealed/content", "sealed:write", streams=True),
+    _one("POST", "/api/sealed/blobs", "sealed:write", streams=True),
     Rule(Reads, "/api/sealed/*", "sealed:read"),
     Rule(Changes, "/api/sealed/*", "sealed:write"),
     Rule(Reads, "/api/attest/*", "attestation:read"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,9 +12,10 @@ from uuid import UUID
 import typer
 from rich.markup import escape
 
-from neo_polystore.cli import sealed_admin
-from neo_polystore.cli.output import JsonOption, console, fail, print_json, print_rows, run
-from neo_polystore.cli.sealed_admin import DryRun, PolicyOption, Service, User, opened
+from neo_polystore.cli import sealed_admin, sealed_blobs
+from neo_polystore.cli.files import new_file, refuse_existing
+from neo_polystore.cli.output import JsonOption, console, print_json, print_rows, run
+from neo_polystore.cli.sealed_admin import DryRun, PolicyOption, Service, User, one_owner, opened
 from neo_polystore.cli.text import cell
 from neo_polystore.errors import TenantRequiredError, UsageError
 from neo_polystore.ids import SYSTEM_USER
@@ -29,6 +28,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(sealed_admin.app)
+app.add_typer(sealed_blobs.app, name="blobs")
 
 STDIN = Path("-")
 
@@ -43,8 +43,7 @@ Label = Annotated[str | None, typer.Option(help="The label of USER_DEFINED.")]
 @asynccontextmanager
 async def owned(user: UUID | None, service: str | None) -> AsyncIterator[OwnItems]:
     """The items of the owner that the options name."""
-    if user is not None and service is not None:
-        raise UsageError("an item belongs to a user or to a service: name one")
+    one_owner(user, service)
     async with opened() as (polystore, settings):
         if service is not None:
             yield polystore.sealing.of_service(service)
@@ -112,10 +111,9 @@ def open_command(
     service: Service = None,
 ) -> None:
     """Open an item as this enclave, or under this label."""
-    if target is not None and target.exists():
-        raise fail(UsageError(f"{target} exists already"))
 
     async def work() -> None:
+        refuse_existing(target)
         opener = Opener.of(
             mr_enclave=mr_enclave,
             mr_signer=mr_signer,
@@ -131,7 +129,9 @@ def open_command(
                     sys.stdout.buffer.write(part)
                 sys.stdout.buffer.flush()
             else:
-                await _written(target, opened.parts)
+                with new_file(target) as file:
+                    async for part in opened.parts:
+                        file.write(part)
 
     run(work())
 
@@ -235,19 +235,3 @@ async def _parts(source: Path) -> AsyncIterator[bytes]:
                 yield part
     except OSError as error:
         raise UsageError(f"{source}: {error.strerror}") from None
-
-
-async def _written(target: Path, parts: AsyncIterator[memoryview]) -> None:
-    """A new file that only its owner reads: the whole content, or it is not there."""
-    partial = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                async for part in parts:
-                    file.write(part)
-            os.link(partial, target)
-        finally:
-            partial.unlink()
-    except OSError as error:
-        raise UsageError(f"{target}: {error.strerror}") from None

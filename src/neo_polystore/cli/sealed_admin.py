@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 from uuid import UUID
 
 import typer
@@ -22,7 +22,6 @@ from neo_polystore.ids import SYSTEM_USER
 from neo_polystore.keys.local import LocalWrapper, key_from_file
 from neo_polystore.polystore import Polystore
 from neo_polystore.ports.keys import KeyWrapper
-from neo_polystore.records.sealed import Policy
 from neo_polystore.records.sealing_policies import SealingPolicy
 from neo_polystore.sealing.importing import Imported, import_files
 from neo_polystore.sealing.rotation import BATCH, Rotation, rewrap, rotate
@@ -34,6 +33,12 @@ User = Annotated[UUID | None, typer.Option(help="The owner; by default the syste
 Service = Annotated[str | None, typer.Option(help="The owner is this service.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be, change nothing.")]
 PolicyOption = Annotated[str, typer.Option(help="MRENCLAVE, MRSIGNER or USER_DEFINED.")]
+
+
+def one_owner(user: UUID | None, service: str | None) -> None:
+    """UsageError where the options name two owners."""
+    if user is not None and service is not None:
+        raise UsageError("an item belongs to a user or to a service: name one")
 
 
 @asynccontextmanager
@@ -166,6 +171,7 @@ def import_command(
     enclave: Annotated[str, typer.Option(help="Enclave that sealed the files.")],
     policy: PolicyOption = "MRENCLAVE",
     user: User = None,
+    service: Service = None,
     dry_run: DryRun = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -175,14 +181,20 @@ def import_command(
     """
 
     async def work() -> Imported:
+        one_owner(user, service)
+        common = {"enclave_id": enclave, "policy": policy}
         async with opened() as (polystore, settings):
+            largest = settings.neo_sealed_max_bytes
+            if service is not None:
+                blobs = polystore.sealing.blobs_of_service(service)
+                return await import_files(
+                    source, blobs, common=common, largest=largest, dry_run=dry_run
+                )
             return await import_files(
                 source,
                 polystore.sealed.within(settings.scope()),
-                owner=user or SYSTEM_USER,
-                enclave=enclave,
-                policy=cast(Policy, policy),
-                largest=settings.neo_sealed_max_bytes,
+                common={**common, "owner": user or SYSTEM_USER},
+                largest=largest,
                 dry_run=dry_run,
             )
 

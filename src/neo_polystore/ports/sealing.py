@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from neo_polystore.ports.attestations import Attestations
 from neo_polystore.ports.keys import KeyStore, State
 from neo_polystore.ports.relational import UnitOfWork
+from neo_polystore.ports.sealed import ServiceBlobs
 from neo_polystore.records.scope import Scope
 from neo_polystore.records.sealing import Head, Owner
 from neo_polystore.records.sealing_policies import SealingPolicy
@@ -120,6 +121,9 @@ class SealingStore(Protocol):
     @property
     def sealed_items(self) -> SealedItems:
         """The items."""
+
+    def service_blobs(self, retention: timedelta) -> ServiceBlobs:
+        """Services' blobs from elsewhere, and how long those are kept that do not say it."""
 
     @property
     def attestations(self) -> Attestations:

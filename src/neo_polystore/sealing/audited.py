@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from copy import copy
 from decimal import Decimal
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Generic, Self, TypeVar
 
 from neo_polystore.audit.trail import Action, AuditTrail
 from neo_polystore.errors import PolystoreError
-from neo_polystore.ports.sealed import Sealed
+from neo_polystore.ports.sealed import Blobs, Sealed, ServiceBlobs
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Page, Written
 from neo_polystore.records.scope import NOBODY, Scope
-from neo_polystore.records.sealed import SealedBlob
+from neo_polystore.records.sealed import BlobFacts, EnclaveBlob, SealedBlob, ServiceBlob
 
+B = TypeVar("B", bound=EnclaveBlob)
 T = TypeVar("T")
 
 RESOURCE: Final = "sealed_blob"
@@ -22,20 +23,20 @@ NAMED: Final = 100
 """Keys that one entry names; of more it tells how many."""
 
 
-class AuditedSealed:
-    """`Sealed` over another one. Entries name keys, never bytes; what is refused is recorded too.
+class AuditedBlobs(Generic[B]):
+    """`Blobs` over others. Entries name keys, never bytes; what is refused is recorded too.
 
     An answer is given when its entry is durable. Without a tenant there is no trail, and nothing
     to be seen either.
     """
 
-    def __init__(self, blobs: Sealed, trail: AuditTrail):
+    def __init__(self, blobs: Blobs[B], trail: AuditTrail):
         self._blobs = blobs
         self._trail = trail
         self._scope = NOBODY
 
     @property
-    def record(self) -> type[SealedBlob]:
+    def record(self) -> type[B]:
         """The record model."""
         return self._blobs.record
 
@@ -46,16 +47,16 @@ class AuditedSealed:
         bound._scope = scope
         return bound
 
-    async def write(self, records: Sequence[SealedBlob]) -> Written:
+    async def write(self, records: Sequence[B]) -> Written:
         """As the port does."""
         keys = [record.key for record in records]
         return await self._audited("UPDATE", keys, lambda: self._blobs.write(records))
 
-    async def get(self, key: str) -> SealedBlob:
+    async def get(self, key: str) -> B:
         """As the port does."""
         return await self._audited("READ", [key], lambda: self._blobs.get(key))
 
-    async def find(self, query: Query) -> Page[SealedBlob]:
+    async def find(self, query: Query) -> Page[B]:
         """As the port does; the entry names what was found."""
         page = await self._refusals("READ", [], lambda: self._blobs.find(query))
         await self._record("READ", [record.key for record in page.records])
@@ -103,4 +104,22 @@ class AuditedSealed:
         await self._trail.record(action, RESOURCE, about, error=error, details=details)
 
 
-_: type[Sealed] = AuditedSealed
+class AuditedServiceBlobs(AuditedBlobs[ServiceBlob]):
+    """`ServiceBlobs` over others; their trail is the system's."""
+
+    def __init__(self, blobs: ServiceBlobs, trail: AuditTrail):
+        super().__init__(blobs, trail)
+        self._blobs: ServiceBlobs
+
+    async def facts(
+        self, *, prefix: str = "", after: str = "", limit: int = 100
+    ) -> Sequence[BlobFacts]:
+        """As the port does; the entry names what was found."""
+        work = self._blobs.facts(prefix=prefix, after=after, limit=limit)
+        found = await self._refusals("READ", [], lambda: work)
+        await self._record("READ", [one.data_key for one in found])
+        return found
+
+
+_: type[Sealed] = AuditedBlobs[SealedBlob]
+__: type[ServiceBlobs] = AuditedServiceBlobs

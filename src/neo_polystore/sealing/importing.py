@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-from uuid import UUID
+from typing import Final, TypeVar
 
 from neo_polystore.errors import IntegrityError, UsageError, ValidationError
-from neo_polystore.ports.sealed import Sealed
-from neo_polystore.records.sealed import Policy, SealedBlob
+from neo_polystore.ports.sealed import Blobs
+from neo_polystore.records.sealed import EnclaveBlob
+
+B = TypeVar("B", bound=EnclaveBlob)
 
 SUMS: Final = "SHA256SUMS"
 """A file of this name, as `sha256sum` writes it, says what the others must be."""
@@ -41,22 +42,21 @@ class Imported:
 
 async def import_files(
     source: Path,
-    port: Sealed,
+    port: Blobs[B],
     *,
-    owner: UUID,
-    enclave: str,
-    policy: Policy,
+    common: Mapping[str, object],
     largest: int,
     dry_run: bool = False,
 ) -> Imported:
     """Store every file under its path as data key, byte for byte, and read it back to compare.
 
+    `common` are the fields of the record that all of them share: enclave, policy, owner.
     What is stored already counts as existing, so a run that was interrupted is completed by the
     next. UsageError for a source that is neither directory nor tar archive.
     """
     sums, macs = _beside(source)
     done = Imported(dry_run=dry_run)
-    batch: list[SealedBlob] = []
+    batch: list[B] = []
     for name, data in _files(source, largest=largest, done=done, beside=False):
         done.files += 1
         done.bytes += len(data)
@@ -65,9 +65,9 @@ async def import_files(
             why = "its SHA-256 is another" if name in sums else "it is not listed"
             done.rejected[name] = f"{SUMS}: {why}"
             continue
-        fields = {"owner": owner, "data_key": name, "enclave_id": enclave, "policy": policy}
+        own = {"data_key": name, "mac": macs.get(name, digest), "blob": data}
         try:
-            batch.append(SealedBlob.parse({**fields, "mac": macs.get(name, digest), "blob": data}))
+            batch.append(port.record.parse({**common, **own}))
         except ValidationError as error:
             done.rejected[name] = error.message
         if sum(len(one.blob) for one in batch) >= AT_ONCE:
@@ -79,7 +79,7 @@ async def import_files(
     return done
 
 
-async def _store(port: Sealed, batch: list[SealedBlob], done: Imported) -> None:
+async def _store(port: Blobs[B], batch: list[B], done: Imported) -> None:
     if done.dry_run or not batch:
         return
     written = await port.write(batch)

@@ -13,12 +13,14 @@ from neo_polystore.attestation.policy import Policy as AttestationPolicy
 from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.errors import ValidationError
 from neo_polystore.ids import SYSTEM_TENANT
+from neo_polystore.ports.sealed import ServiceBlobs
 from neo_polystore.ports.sealing import SealedItems, Survey
 from neo_polystore.records.base import problems_of
 from neo_polystore.records.scope import Scope
 from neo_polystore.records.sealing import Owner, ServiceOwner, UserOwner
 from neo_polystore.records.sealing_policies import SealingPolicy
 from neo_polystore.sealing.attesting import Attesting
+from neo_polystore.sealing.audited import AuditedServiceBlobs
 from neo_polystore.sealing.drafts import Rules
 from neo_polystore.sealing.evidence import Evidence
 from neo_polystore.sealing.items import OwnItems
@@ -33,6 +35,7 @@ class Sealing:
         items: SealedItems,
         ring: KeyRing,
         *,
+        blobs: ServiceBlobs,
         trail: AuditTrail,
         evidence: Evidence,
         rules: Rules | None = None,
@@ -43,6 +46,7 @@ class Sealing:
         self.evidence = evidence
         self.rules = rules or Rules()
         self._items = items
+        self._blobs = AuditedServiceBlobs(blobs, trail)
         self._trail = trail
         self._fetcher = fetcher
         self._clock = clock
@@ -54,6 +58,10 @@ class Sealing:
     def of_service(self, service: str, *, actor: str | None = None) -> OwnItems:
         """A service's items, which no other service sees; its audit trail is the system's."""
         return self.of(ServiceOwner(service), actor=actor)
+
+    def blobs_of_service(self, service: str, *, actor: str | None = None) -> ServiceBlobs:
+        """What enclaves of a service sealed themselves: kept byte for byte, never opened here."""
+        return self._blobs.within(Scope(tenant=SYSTEM_TENANT, service=service, user=actor))
 
     def of(self, owner: Owner, *, actor: str | None = None) -> OwnItems:
         """An owner's items; `actor` is who acts, where that is not the owner."""

@@ -127,8 +127,7 @@ def _items(
     """
     scope, own = caller.scope, _user(caller)
     if service is not None:
-        if caller.is_proven and scope.service != service:
-            raise ForbiddenError("the sealed items of a service are for that service only")
+        only_itself(caller, service)
         return polystore.sealing.of_service(service, actor=scope.user)
     if scope.tenant is None:
         raise TenantRequiredError("a user's items belong to a tenant and this call has none")
@@ -138,6 +137,12 @@ def _items(
     if caller.is_proven and owner != own and "admin" not in caller.roles:
         raise ForbiddenError("the sealed items of a user are for that user only")
     return polystore.sealing.of_user(scope.tenant, owner, actor=scope.user)
+
+
+def only_itself(caller: Principal, service: str) -> None:
+    """ForbiddenError where it is another service that calls, or none."""
+    if caller.is_proven and caller.scope.service != service:
+        raise ForbiddenError("the sealed items of a service are for that service only")
 
 
 def _user(caller: Principal) -> UUID | None:

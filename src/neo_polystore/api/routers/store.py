@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import uuid4
 
 from fastapi import APIRouter, HTTPException, Path, Query, Request, Response
@@ -144,25 +144,29 @@ def _records(polystore: Polystore, data_type: str, scope: Scope) -> Records[Any]
     return polystore.records(data_type, scope)
 
 
+WRITE_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"description": "All are stored.", **_outcome(new=1, existing=1)},
+    207: {
+        "description": "Some are rejected, the rest is stored.",
+        **_outcome(
+            new=1,
+            rejections=1,
+            rejected=[{"record": 2, "field": "value", "reason": "expected a whole number"}],
+        ),
+    },
+    400: {**_PROBLEM, "description": "The body cannot be read."},
+    404: {**_PROBLEM, "description": "No such data type."},
+    422: {**_PROBLEM, "description": "None could be stored."},
+    503: {**_PROBLEM, "description": "The store cannot be reached."},
+}
+"""What a request that brings records is answered."""
+
+
 @router.post(
     "/{data_type}",
     summary="Write records",
     openapi_extra={"requestBody": _body()},
-    responses={
-        200: {"description": "All are stored.", **_outcome(new=1, existing=1)},
-        207: {
-            "description": "Some are rejected, the rest is stored.",
-            **_outcome(
-                new=1,
-                rejections=1,
-                rejected=[{"record": 2, "field": "value", "reason": "expected a whole number"}],
-            ),
-        },
-        400: {**_PROBLEM, "description": "The body cannot be read."},
-        404: {**_PROBLEM, "description": "No such data type."},
-        422: {**_PROBLEM, "description": "None could be stored."},
-        503: {**_PROBLEM, "description": "The store cannot be reached."},
-    },
+    responses=WRITE_ANSWERS,
 )
 async def write(
     data_type: DataType, request: Request, polystore: CurrentPolystore, scope: CurrentScope
@@ -173,11 +177,11 @@ async def write(
     record number (from 1), the field and the reason. The good records of a partly bad request
     are stored. The same request again adds nothing.
     """
-    return await _written(_records(polystore, data_type, scope), request)
+    return await answer_write(_records(polystore, data_type, scope), request)
 
 
-async def _written(port: Records[Any], request: Request, *, key: str | None = None) -> Response:
-    """Store the records of the body; with `key` the one record that it has to be."""
+async def answer_write(port: Records[Any], request: Request, *, key: str | None = None) -> Response:
+    """Store the records of the body, and say so; with `key` the one record that it has to be."""
     outcome = Outcome()
     batch: list[Item] = []
     async for item in read_items(request):
@@ -315,7 +319,7 @@ async def put(
     Where a record of that key is stored, mutable data types replace it, and immutable ones keep
     what they have and count it as existing.
     """
-    return await _written(_records(polystore, data_type, scope), request, key=key)
+    return await answer_write(_records(polystore, data_type, scope), request, key=key)
 
 
 @router.delete(

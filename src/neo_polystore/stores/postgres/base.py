@@ -47,8 +47,10 @@ class PgRecords(SqlRecords[R]):
     _amounts: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
-        """Prepare the lookup that all callers share."""
+        """Prepare the lookup that all callers share; a base of several ports has none."""
         super().__init_subclass__()
+        if not hasattr(cls, "selection"):
+            return
         columns = cls.selection.columns.items()
         cls._amounts = tuple(name for name, column in columns if column.type == "numeric")
         if cls.gathers:

@@ -6,16 +6,15 @@ import re
 from typing import Any
 from uuid import UUID
 
-from neo_polystore.errors import ConflictError, NotFoundError
 from neo_polystore.ids import uuid7
 from neo_polystore.pgkit.select import Column, Selection
 from neo_polystore.ports.sealed import Sealed
 from neo_polystore.records.sealed import SealedBlob
-from neo_polystore.stores.postgres.base import TENANT, PgRecords
+from neo_polystore.stores.postgres.base import TENANT
+from neo_polystore.stores.postgres.blobs import REFUSALS, PgBlobs
 from neo_polystore.stores.postgres.merge import Merge, Refusal
 
 OWNER = Refusal("owner", "the tenant has no such user")
-OURS = "it was sealed here: write and delete it as a sealed item"
 
 _KEY = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):([^\x00]{1,200})", re.DOTALL)
 
@@ -83,7 +82,7 @@ def _row(blob: SealedBlob) -> tuple[Any, ...]:
     )
 
 
-class PgSealed(PgRecords[SealedBlob]):
+class PgSealed(PgBlobs[SealedBlob]):
     """Blobs of the scope's tenant by owner and data key.
 
     The column `data_key` is unique among all owners, so it holds `{owner}/{data_key}` and nobody
@@ -107,6 +106,7 @@ class PgSealed(PgRecords[SealedBlob]):
     )
     lookup = "FROM enclave.sealed_data s WHERE s.data_key = $1"
     removal = f"DELETE FROM enclave.sealed_data s WHERE s.data_key = $1 AND NOT {_OURS}"
+    sealed_here = f"SELECT FROM enclave.sealed_data s WHERE s.data_key = $1 AND {_OURS}"
     tenant_owned = True
     merge = Merge(
         name="sealed",
@@ -122,25 +122,10 @@ class PgSealed(PgRecords[SealedBlob]):
         },
         sql=SQL,
         row=_row,
-        refusals={
-            "no owner": OWNER,
-            "ours": Refusal("data_key", OURS),
-            "stale": Refusal("version", "another version is stored by now: read it again"),
-            "unseen": Refusal("data_key", "the key is being written by somebody else"),
-        },
+        refusals={"no owner": OWNER, **REFUSALS},
         constraints={"sealed_data_owner_fkey": OWNER},
         weigh=lambda blob: 1 + len(blob.blob) // 4096,
     )
-
-    async def delete(self, key: str) -> None:
-        """Delete one blob; ConflictError for what was sealed here."""
-        try:
-            await super().delete(key)
-        except NotFoundError:
-            sql = f"SELECT FROM enclave.sealed_data s WHERE s.data_key = $1 AND {_OURS}"
-            if await self._fetch("delete", sql, list(self.identify(key))):
-                raise ConflictError(f"{key!r}: {OURS}", store=self.database.store) from None
-            raise
 
     def identify(self, key: str) -> tuple[Any, ...]:
         """The stored key: owner and data key."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, replace
+from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
@@ -36,6 +37,7 @@ from neo_polystore.stores.postgres.outbox_admin import PgOutboxAdmin
 from neo_polystore.stores.postgres.outbox_feed import PgFeed
 from neo_polystore.stores.postgres.sealing_items import PgSealedItems
 from neo_polystore.stores.postgres.sealing_keys import PgKeyStore
+from neo_polystore.stores.postgres.service_blobs import PgServiceBlobs
 from neo_polystore.stores.postgres.unit_of_work import UnitOfWork, unit_of_work
 from neo_polystore.stores.postgres.upkeep import PgUpkeep
 
@@ -162,6 +164,10 @@ class PostgresStore(Versioned):
     def sealed_items(self) -> PgSealedItems:
         """Sealed items and their heads."""
         return PgSealedItems(self._database, self._background)
+
+    def service_blobs(self, retention: timedelta) -> PgServiceBlobs:
+        """Services' blobs from elsewhere; `retention` is for those that do not say how long."""
+        return PgServiceBlobs(self._database, retention)
 
     @property
     def attestations(self) -> PgAttestations:
