@@ -15,7 +15,6 @@ from neo_polystore.ports.sealing import SealingStore
 from neo_polystore.ports.store import Store
 from neo_polystore.records.key_text import key_of_text
 from neo_polystore.sealing.drafts import Rules
-from neo_polystore.sealing.evidence import Evidence
 from neo_polystore.sealing.ring import KeyRing
 from neo_polystore.sealing.service import Sealing
 from neo_polystore.settings import Settings
@@ -31,17 +30,14 @@ def sealing_over(
     if not found or trail is None:
         return None
     store = cast(SealingStore, found[0])
-    retention = timedelta(days=settings.sgx_data_retention_days)
     return Sealing(
-        store.sealed_items,
+        store,
         KeyRing(store.sealing_keys, lambda: key_wrapper(settings)),
-        blobs=store.service_blobs(retention),
         trail=trail,
-        evidence=Evidence(store.attestations),
         fetcher=Fetcher(settings.neo_pccs_url) if settings.neo_pccs_url else None,
         rules=Rules(
             largest=settings.neo_sealed_max_bytes,
-            retention=retention,
+            retention=timedelta(days=settings.sgx_data_retention_days),
             hardware=settings.sgx_enable_hardware_mode,
         ),
     )

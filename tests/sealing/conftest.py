@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,7 +16,6 @@ from neo_polystore.ids import SYSTEM_TENANT, SYSTEM_USER
 from neo_polystore.keys.local import LocalWrapper
 from neo_polystore.polystore import Polystore
 from neo_polystore.records.sealing import Opener
-from neo_polystore.sealing.evidence import Evidence
 from neo_polystore.sealing.items import Draft, OwnItems, Rules
 from neo_polystore.sealing.ring import KeyRing
 from neo_polystore.sealing.service import Sealing
@@ -51,11 +49,9 @@ class Bench:
 
 def sealing_over(store: PostgresStore, trail: AuditTrail, *, rules: Rules | None = None) -> Sealing:
     return Sealing(
-        store.sealed_items,
+        store,
         KeyRing(store.sealing_keys, lambda: LocalWrapper(bytes(32))),
-        blobs=store.service_blobs(timedelta(days=90)),
         trail=trail,
-        evidence=Evidence(store.attestations),
         rules=rules,
     )
 

@@ -15,7 +15,15 @@ from rich.markup import escape
 from neo_polystore.cli import sealed_admin, sealed_blobs
 from neo_polystore.cli.files import new_file, refuse_existing
 from neo_polystore.cli.output import JsonOption, console, print_json, print_rows, run
-from neo_polystore.cli.sealed_admin import DryRun, PolicyOption, Service, User, one_owner, opened
+from neo_polystore.cli.sealed_admin import (
+    DryRun,
+    PolicyOption,
+    Service,
+    User,
+    one_owner,
+    opened,
+    tell_deleted,
+)
 from neo_polystore.cli.text import cell
 from neo_polystore.errors import TenantRequiredError, UsageError
 from neo_polystore.ids import SYSTEM_USER
@@ -175,12 +183,7 @@ def delete(
             await items.delete(key, expected=expected)
             return True
 
-    done = run(work())
-    if as_json:
-        print_json({"data_key": key, "found": done, "dry_run": dry_run})
-    else:
-        verb = "would delete" if dry_run else "deleted"
-        console.print(f"{verb} {escape(cell(key))}" if done else "no such item")
+    tell_deleted(key, run(work()), dry_run=dry_run, as_json=as_json)
 
 
 @app.command()

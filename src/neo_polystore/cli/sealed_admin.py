@@ -41,6 +41,17 @@ def one_owner(user: UUID | None, service: str | None) -> None:
         raise UsageError("an item belongs to a user or to a service: name one")
 
 
+def tell_deleted(key: str, found: bool, *, dry_run: bool, as_json: bool) -> None:
+    """Print what a deletion did, or would do."""
+    if as_json:
+        print_json({"data_key": key, "found": found, "dry_run": dry_run})
+    else:
+        verb = "would delete" if dry_run else "deleted"
+        console.print(
+            f"{verb} {escape(cell(key))}" if found else f"there is no {escape(cell(key))}"
+        )
+
+
 @asynccontextmanager
 async def opened() -> AsyncIterator[tuple[Polystore, Settings]]:
     """The facade with what sealing takes."""

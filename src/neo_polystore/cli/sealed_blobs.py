@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from neo_polystore.cli.files import new_file, refuse_existing
-from neo_polystore.cli.output import JsonOption, console, print_json, print_rows, run
-from neo_polystore.cli.sealed_admin import DryRun, opened
-from neo_polystore.cli.text import cell
+from neo_polystore.cli.output import JsonOption, print_rows, run
+from neo_polystore.cli.sealed_admin import DryRun, opened, tell_deleted
 
 app = typer.Typer(
     help="Blobs that a service's enclaves sealed themselves; `sealed import` brings them.",
@@ -83,9 +81,4 @@ def delete_command(
             await blobs.delete(key)
             return True
 
-    done = run(work())
-    if as_json:
-        print_json({"data_key": key, "found": done, "dry_run": dry_run})
-    else:
-        verb = "would delete" if dry_run else "deleted"
-        console.print(f"{verb} {escape(cell(key))}" if done else "no such blob")
+    tell_deleted(key, run(work()), dry_run=dry_run, as_json=as_json)

@@ -14,7 +14,7 @@ from neo_polystore.audit.trail import AuditTrail
 from neo_polystore.errors import ValidationError
 from neo_polystore.ids import SYSTEM_TENANT
 from neo_polystore.ports.sealed import ServiceBlobs
-from neo_polystore.ports.sealing import SealedItems, Survey
+from neo_polystore.ports.sealing import SealingStore, Survey
 from neo_polystore.records.base import problems_of
 from neo_polystore.records.scope import Scope
 from neo_polystore.records.sealing import Owner, ServiceOwner, UserOwner
@@ -32,21 +32,19 @@ class Sealing:
 
     def __init__(
         self,
-        items: SealedItems,
+        store: SealingStore,
         ring: KeyRing,
         *,
-        blobs: ServiceBlobs,
         trail: AuditTrail,
-        evidence: Evidence,
         rules: Rules | None = None,
         fetcher: Fetcher | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ):
         self.ring = ring
-        self.evidence = evidence
         self.rules = rules or Rules()
-        self._items = items
-        self._blobs = AuditedServiceBlobs(blobs, trail)
+        self.evidence = Evidence(store.attestations)
+        self._items = store.sealed_items
+        self._blobs = AuditedServiceBlobs(store.service_blobs(self.rules.retention), trail)
         self._trail = trail
         self._fetcher = fetcher
         self._clock = clock
