@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,26 +28,27 @@ def vault_address() -> Iterator[tuple[str, str]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     url, token = f"http://127.0.0.1:{port}", "root"
-    server = subprocess.Popen(
-        [
-            program,
-            "server",
-            "-dev",
-            f"-dev-root-token-id={token}",
-            f"-dev-listen-address=127.0.0.1:{port}",
-        ],
-        env={**os.environ, "HOME": os.devnull},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        _until_up(url, server)
-        _post(f"{url}/v1/sys/mounts/transit", token, {"type": "transit"})
-        _post(f"{url}/v1/transit/keys/sealing", token, {"type": "aes256-gcm96"})
-        yield url, token
-    finally:
-        server.terminate()
-        server.wait(30)
+    with tempfile.TemporaryDirectory() as home:  # it writes its token there
+        server = subprocess.Popen(
+            [
+                program,
+                "server",
+                "-dev",
+                f"-dev-root-token-id={token}",
+                f"-dev-listen-address=127.0.0.1:{port}",
+            ],
+            env={**os.environ, "HOME": home},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            _until_up(url, server)
+            _post(f"{url}/v1/sys/mounts/transit", token, {"type": "transit"})
+            _post(f"{url}/v1/transit/keys/sealing", token, {"type": "aes256-gcm96"})
+            yield url, token
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 def _until_up(url: str, server: subprocess.Popen[bytes]) -> None:
