@@ -11,7 +11,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from neo_polystore.errors import ConfigError, IntegrityError, PolystoreError, UnavailableError
-from neo_polystore.ports.keys import KeyWrapper
+from neo_polystore.ports.keys import FOREIGN, KeyWrapper
 
 _CONTEXT: Final = "neo-polystore-key"
 _ALTERED: Final = frozenset({"InvalidCiphertextException"})
@@ -96,7 +96,7 @@ def _translated(error: ClientError, operation: str) -> PolystoreError:
         kind = IntegrityError
     elif code in _LATER:
         kind = UnavailableError
-    text = "the wrapped key was altered, or is another's" if kind is IntegrityError else code
+    text = FOREIGN if kind is IntegrityError else code
     return kind(f"KMS refused: {text}", operation=f"kms.{operation}")
 
 

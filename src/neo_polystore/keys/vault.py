@@ -14,7 +14,7 @@ from urllib.request import Request
 
 from neo_polystore.errors import ConfigError, IntegrityError, PolystoreError, UnavailableError
 from neo_polystore.outward import MOST, PATIENCE, checked_url, make_opener
-from neo_polystore.ports.keys import KeyWrapper
+from neo_polystore.ports.keys import FOREIGN, KeyWrapper
 
 
 class VaultWrapper:
@@ -84,9 +84,7 @@ def _refused(code: int, detail: bytes, verb: str) -> PolystoreError:
     """400 is for a ciphertext that does not decrypt, 403 and 404 for token, key and mount."""
     operation = f"vault.{verb}"
     if code == 400 and verb == "decrypt":
-        return IntegrityError(
-            "Vault refused: the wrapped key was altered, or is another's", operation=operation
-        )
+        return IntegrityError(f"Vault refused: {FOREIGN}", operation=operation)
     if code == 429 or code >= 500:
         return UnavailableError(f"Vault answered {code}", operation=operation)
     hint = "permission denied" if b"permission denied" in detail else "check token, key and mount"

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 State = Literal["active", "retiring", "destroyed"]
 """Seals and opens; opens what is not sealed anew yet; opens nothing, ever again."""
+
+
+FOREIGN: Final = (
+    "the wrapped key was altered, or something else wrapped it (`neo-polystore sealed rewrap`)"
+)
+"""What a service that refuses a wrapped key can be told to mean."""
 
 
 class KeyWrapper(Protocol):
