@@ -143,8 +143,9 @@ async def _measure(report: Report, polystore: Polystore, folder: Path) -> None:
         unit="MB",
         lower_is_better=True,
     )
+    report.figures["backup_peak_memory_mb"] = _peak_memory()
     await _restores(report, polystore, config, target, made[-1], dump)
-    report.figures["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    report.figures["restore_peak_memory_mb"] = _peak_memory()
 
 
 async def _restores(
@@ -189,6 +190,11 @@ async def _restores(
         lower_is_better=True,
         runs=3,
     )
+
+
+def _peak_memory() -> float:
+    """What this process has had at most, in MiB: never less than at an earlier call."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class _Only:
