@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from rich.table import Table
 
 from neo_polystore.backup.prune import Rules, Verdict
 from neo_polystore.backup.session import opened_target
-from neo_polystore.cli.backup import TargetOption
+from neo_polystore.cli.backup import TargetOption, app
 from neo_polystore.cli.bar import Bar
 from neo_polystore.cli.output import JsonOption, console, err, print_json
 from neo_polystore.cli.output import run as run_work
@@ -29,6 +28,7 @@ from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.diagnostics import human_bytes
 
 
+@app.command()
 def base(
     full: Annotated[bool, typer.Option("--full", help="A full one in any case.")] = False,
     incremental: Annotated[
@@ -53,6 +53,7 @@ def base(
     )
 
 
+@app.command()
 def bases(target: TargetOption = None, as_json: JsonOption = False) -> None:
     """Show the base backups, newest first, and what each builds on."""
     shelf = run_work(_shelf(target))
@@ -74,6 +75,7 @@ def bases(target: TargetOption = None, as_json: JsonOption = False) -> None:
     console.print(table if shelf.runs else "no base backups")
 
 
+@app.command("restore-point")
 def restore_point(
     name: Annotated[str, typer.Argument(help="Up to 63 letters, digits, `_`, `.` and `-`.")],
     target: TargetOption = None,
@@ -87,6 +89,7 @@ def restore_point(
         console.print(f"[green]restore point {point.name}[/green] of {_moment(point.made)}")
 
 
+@app.command("restore-points")
 def restore_points(target: TargetOption = None, as_json: JsonOption = False) -> None:
     """Show the restore points, newest first."""
     points = run_work(_points(target))
@@ -99,6 +102,7 @@ def restore_points(target: TargetOption = None, as_json: JsonOption = False) -> 
         console.print("no restore points")
 
 
+@app.command("wal-check")
 def wal_check(
     deep: Annotated[
         bool, typer.Option("--deep", help="Read every file and check its digest.")
@@ -119,6 +123,7 @@ def wal_check(
         raise typer.Exit(1)
 
 
+@app.command("prune-bases")
 def prune_bases(
     daily: Annotated[int, typer.Option(min=0, help="Days that keep their newest one.")] = 7,
     weekly: Annotated[int, typer.Option(min=0, help="Weeks that do.")] = 4,
@@ -150,17 +155,6 @@ def prune_bases(
             )
     if not verdicts:
         console.print("no base backups")
-
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "base": base,
-    "bases": bases,
-    "restore-point": restore_point,
-    "restore-points": restore_points,
-    "wal-check": wal_check,
-    "prune-bases": prune_bases,
-}
-"""What `neo-polystore backup` has of this."""
 
 
 async def _base(place: str | None, *, full: bool, incremental: bool) -> Base:

@@ -19,6 +19,7 @@ from neo_polystore.cli.bar import Bar
 from neo_polystore.cli.base import moment
 from neo_polystore.cli.output import JsonOption, console, err, fail, print_json
 from neo_polystore.cli.output import run as run_work
+from neo_polystore.cli.restore import app
 from neo_polystore.clusters import embedded_home, recovered, replace_embedded
 from neo_polystore.errors import ConflictError, PolystoreError
 from neo_polystore.pitr.access import access_of
@@ -30,6 +31,7 @@ from neo_polystore.settings import Settings
 from neo_polystore.stores.postgres.diagnostics import human_bytes
 
 
+@app.callback(invoke_without_command=True)
 def to_moment(
     context: typer.Context,
     to: Annotated[
@@ -85,6 +87,7 @@ def to_moment(
         console.print("`neo-polystore restore adopt DIRECTORY` puts it in the embedded one's place")
 
 
+@app.command()
 def adopt(
     directory: Annotated[Path, typer.Argument(help="What `restore --to` has made.")],
     target: TargetOption = None,

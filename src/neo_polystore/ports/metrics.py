@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from neo_polystore.ports.records import Records
 from neo_polystore.records.metric_answer import MetricAnswer, MetricSeries
-from neo_polystore.records.metric_columns import MetricColumns
 from neo_polystore.records.metric_query import MetricQuery, PointsQuery, SeriesQuery
 from neo_polystore.records.metrics import MetricPoint
 from neo_polystore.records.results import Page, Written
+
+if TYPE_CHECKING:  # NumPy takes a tenth of a second, which every command would pay
+    from neo_polystore.records.metric_columns import MetricColumns
 
 
 class Metrics(Records[MetricPoint], Protocol):

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
-from Crypto.Hash import keccak
-
 from neo_polystore.errors import FieldProblem, ValidationError
 
 MEMBERS = ("function", "event", "error")
@@ -61,6 +59,8 @@ def abi_fields(body: dict[str, Any]) -> dict[str, list[str]]:
 @lru_cache(maxsize=4096)
 def topic(signature: str) -> str:
     """Keccak-256 of a signature, as `0x` and 64 digits: what a log of this event begins with."""
+    from Crypto.Hash import keccak  # its cffi takes as long to import as all else here
+
     return "0x" + keccak.new(digest_bits=256, data=signature.encode()).hexdigest()
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
 from neo_polystore.records.sealing import Binding
 from neo_polystore.sealing.cipher import Cipher
 from neo_polystore.sealing.derivation import MasterKey
@@ -94,7 +92,11 @@ def unseal(blob: Buffer, mac: bytes, *, master: MasterKey, binding: Binding) -> 
 def _room(size: int) -> memoryview:
     """So many bytes to be written. Where they are many they are not zeroed first: every byte is
     overwritten, and zeroing takes half as long as encrypting."""
-    return np.empty(size, np.uint8).data if size >= LARGE else memoryview(bytearray(size))
+    if size < LARGE:
+        return memoryview(bytearray(size))
+    import numpy as np  # a tenth of a second, for the few that are large
+
+    return np.empty(size, np.uint8).data
 
 
 def _chunks(header: Header, size: int) -> Iterator[tuple[int, int, int, bool]]:

@@ -24,7 +24,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from copy import copy
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from zlib import crc32
 
 import orjson
@@ -32,7 +32,6 @@ import orjson
 from neo_polystore.ports.cache import Cache, Place
 from neo_polystore.ports.metrics import Metrics
 from neo_polystore.records.metric_answer import MetricAnswer, MetricSeries
-from neo_polystore.records.metric_columns import MetricColumns
 from neo_polystore.records.metric_query import (
     EPOCH,
     MetricQuery,
@@ -47,6 +46,9 @@ from neo_polystore.records.scope import Scope
 from neo_polystore.wrappers.cached.counts import CacheCounts
 from neo_polystore.wrappers.cached.guard import BUDGET, CacheGuard
 from neo_polystore.wrappers.cached.metric_versions import FAMILY, MetricVersions
+
+if TYPE_CHECKING:  # NumPy takes a tenth of a second, which every command would pay
+    from neo_polystore.records.metric_columns import MetricColumns
 
 _FORM: Final = "metrics-1"
 """Changes with the form of the entries."""
