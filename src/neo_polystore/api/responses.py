@@ -26,6 +26,12 @@ def json_response(data: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(data, default=str), status, media_type="application/json")
 
 
+def keyed_page(name: str, rows: list[dict[str, Any]], limit: int) -> Response:
+    """A page of rows in the order of their `data_key`; `next` is where the page after begins."""
+    following = rows[-1]["data_key"] if len(rows) == limit else None
+    return json_response({name: rows, "next": following})
+
+
 def problem_response(
     *, status: int, title: str, detail: str, instance: str, extensions: dict[str, Any] | None = None
 ) -> Response:

@@ -115,8 +115,9 @@ class AuditedServiceBlobs(AuditedBlobs[ServiceBlob]):
         self, *, prefix: str = "", after: str = "", limit: int = 100
     ) -> Sequence[BlobFacts]:
         """As the port does; the entry names what was found."""
-        work = self._blobs.facts(prefix=prefix, after=after, limit=limit)
-        found = await self._refusals("READ", [], lambda: work)
+        found = await self._refusals(
+            "READ", [], lambda: self._blobs.facts(prefix=prefix, after=after, limit=limit)
+        )
         await self._record("READ", [one.data_key for one in found])
         return found
 

@@ -12,7 +12,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from neo_polystore.api.dependencies import CurrentPolystore, CurrentPrincipal
-from neo_polystore.api.responses import Problem, json_response
+from neo_polystore.api.responses import Problem, json_response, keyed_page
 from neo_polystore.auth.principal import Principal
 from neo_polystore.errors import ForbiddenError, TenantRequiredError, UsageError
 from neo_polystore.ids import SYSTEM_USER
@@ -207,9 +207,7 @@ async def list_items(
 ) -> Response:
     """In the order of their keys, without content."""
     heads = await own.heads(prefix=prefix, after=after, limit=limit)
-    rows = [head.as_dict() for head in heads]
-    following = rows[-1]["data_key"] if len(rows) == limit else None
-    return json_response({"items": rows, "next": following})
+    return keyed_page("items", [head.as_dict() for head in heads], limit)
 
 
 @router.post("/delete", status_code=204, summary="Delete", responses=_PROBLEMS)

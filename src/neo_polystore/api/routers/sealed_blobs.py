@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from neo_polystore.api.dependencies import CurrentPolystore, CurrentPrincipal
-from neo_polystore.api.responses import Problem, json_response
+from neo_polystore.api.responses import Problem, keyed_page
 from neo_polystore.api.routers.sealed import only_itself
 from neo_polystore.api.routers.store import WRITE_ANSWERS, answer_write
 from neo_polystore.ports.sealed import ServiceBlobs
@@ -67,9 +67,8 @@ async def list_blobs(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> Response:
     """In the order of their keys, without their bytes."""
-    rows = [asdict(one) for one in await own.facts(prefix=prefix, after=after, limit=limit)]
-    following = rows[-1]["data_key"] if len(rows) == limit else None
-    return json_response({"blobs": rows, "next": following})
+    found = await own.facts(prefix=prefix, after=after, limit=limit)
+    return keyed_page("blobs", [asdict(one) for one in found], limit)
 
 
 @router.get("/{data_key:path}", summary="Read a blob", responses=_PROBLEMS)

@@ -6,12 +6,11 @@ import re
 from typing import Any
 from uuid import UUID
 
-from neo_polystore.ids import uuid7
 from neo_polystore.pgkit.select import Column, Selection
 from neo_polystore.ports.sealed import Sealed
 from neo_polystore.records.sealed import SealedBlob
 from neo_polystore.stores.postgres.base import TENANT
-from neo_polystore.stores.postgres.blobs import REFUSALS, PgBlobs
+from neo_polystore.stores.postgres.blobs import COLUMNS, REFUSALS, PgBlobs, row_of, weigh
 from neo_polystore.stores.postgres.merge import Merge, Refusal
 
 OWNER = Refusal("owner", "the tenant has no such user")
@@ -70,16 +69,7 @@ FROM judged j LEFT JOIN inserted a ON a.id = j.id LEFT JOIN updated b ON b.id = 
 
 
 def _row(blob: SealedBlob) -> tuple[Any, ...]:
-    return (
-        uuid7(),
-        blob.owner,
-        f"{blob.owner}/{blob.data_key}",
-        blob.enclave_id,
-        blob.policy,
-        blob.mac,
-        blob.blob,
-        blob.version,
-    )
+    return (*row_of(blob, f"{blob.owner}/{blob.data_key}"), blob.owner)
 
 
 class PgSealed(PgBlobs[SealedBlob]):
@@ -110,21 +100,12 @@ class PgSealed(PgBlobs[SealedBlob]):
     tenant_owned = True
     merge = Merge(
         name="sealed",
-        columns={
-            "id": "uuid",
-            "owner": "uuid",
-            "data_key": "text",
-            "enclave_id": "text",
-            "policy": "text",
-            "mac": "text",
-            "blob": "bytea",
-            "version": "int",
-        },
+        columns={**COLUMNS, "owner": "uuid"},
         sql=SQL,
         row=_row,
         refusals={"no owner": OWNER, **REFUSALS},
         constraints={"sealed_data_owner_fkey": OWNER},
-        weigh=lambda blob: 1 + len(blob.blob) // 4096,
+        weigh=weigh,
     )
 
     def identify(self, key: str) -> tuple[Any, ...]:

@@ -9,13 +9,12 @@ from functools import partial
 from typing import Any
 
 from neo_polystore.errors import UsageError
-from neo_polystore.ids import uuid7
 from neo_polystore.pgkit.database import Database
 from neo_polystore.pgkit.select import Column, Selection
 from neo_polystore.ports.sealed import ServiceBlobs
 from neo_polystore.records.results import Written
 from neo_polystore.records.sealed import BlobFacts, ServiceBlob
-from neo_polystore.stores.postgres.blobs import REFUSALS, PgBlobs
+from neo_polystore.stores.postgres.blobs import COLUMNS, REFUSALS, PgBlobs, row_of, weigh
 from neo_polystore.stores.postgres.merge import Merge, merge
 
 SERVICE = "(SELECT NULLIF(current_setting('app.current_service', true), ''))"
@@ -67,17 +66,7 @@ FROM judged j LEFT JOIN inserted a ON a.id = j.id LEFT JOIN updated b ON b.id = 
 
 
 def _row(blob: ServiceBlob, retention: timedelta | None = None) -> tuple[Any, ...]:
-    return (
-        uuid7(),
-        blob.data_key,
-        blob.enclave_id,
-        blob.policy,
-        blob.mac,
-        blob.blob,
-        blob.version,
-        blob.expires_at,
-        retention,
-    )
+    return (*row_of(blob, blob.data_key), blob.expires_at, retention)
 
 
 FACTS = f"""
@@ -116,21 +105,11 @@ class PgServiceBlobs(PgBlobs[ServiceBlob]):
     sealed_here = "SELECT FROM sgx.sealed_data_items s WHERE s.item_key = $1"
     merge = Merge(
         name="service_blobs",
-        columns={
-            "id": "uuid",
-            "data_key": "text",
-            "enclave_id": "text",
-            "policy": "text",
-            "mac": "text",
-            "blob": "bytea",
-            "version": "int",
-            "expires_at": "timestamptz",
-            "retention": "interval",
-        },
+        columns={**COLUMNS, "expires_at": "timestamptz", "retention": "interval"},
         sql=SQL,
         row=_row,
         refusals=REFUSALS,
-        weigh=lambda blob: 1 + len(blob.blob) // 4096,
+        weigh=weigh,
     )
 
     def __init__(self, database: Database, retention: timedelta):
