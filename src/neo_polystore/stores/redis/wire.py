@@ -94,11 +94,16 @@ class Wire:
             ]
             async with asyncio.timeout_at(self._until(deadline)):
                 await self._send(calls)
-                forgotten = [call for call in calls if isinstance(call.result, NoScriptError)]
-                for call in forgotten:
-                    call.args = ("EVAL", script.text, *call.args[2:])
-                await self._send(forgotten)
-                await asyncio.gather(*(self._again(call) for call in calls if _is_lost(call)))
+                await self._send(
+                    [
+                        _with_text(call, script)
+                        for call in calls
+                        if isinstance(call.result, NoScriptError)
+                    ]
+                )
+                # with the text, because whoever has the keys now may not have the script
+                lost = [_with_text(call, script) for call in calls if _is_lost(call)]
+                await asyncio.gather(*map(self._again, lost))
             return [call.result for call in calls]
 
     async def _send(self, calls: Sequence[PipelineCommand]) -> None:
@@ -183,6 +188,11 @@ async def _exchange(connection: Any, command: tuple[Any, ...]) -> Any:
 def slot_of(stored: str) -> int:
     """The slot of a cluster that a key is in."""
     return int(key_slot(stored.encode(errors="surrogatepass")))
+
+
+def _with_text(call: PipelineCommand, script: Script) -> PipelineCommand:
+    call.args = ("EVAL", script.text, *call.args[2:])
+    return call
 
 
 def _is_lost(call: PipelineCommand) -> bool:
