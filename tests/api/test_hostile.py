@@ -14,7 +14,7 @@ import uvicorn
 
 from neo_polystore.api.app import create_app
 from neo_polystore.api.downloads import attachment
-from neo_polystore.api.patience import patient
+from neo_polystore.api.protocol import patient
 from neo_polystore.errors import ConfigError
 from neo_polystore.polystore import Polystore
 from neo_polystore.settings import Settings

@@ -11,7 +11,7 @@ import typer
 import uvicorn
 from rich.markup import escape
 
-from neo_polystore.api.patience import patient
+from neo_polystore.api.protocol import patient
 from neo_polystore.assets import asset
 from neo_polystore.auth.configured import tokens_of
 from neo_polystore.build import open_polystore

@@ -1,9 +1,9 @@
-"""How long a connection may take to say what it wants: uvicorn itself would wait for ever."""
+"""uvicorn's protocol, patient for a bounded time, and with one write for each answer."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -13,9 +13,47 @@ _TOO_SLOW = (
 )
 
 
+class Gathering:
+    """A transport that writes what it got within one turn of the event loop at once.
+
+    uvicorn writes head and body of an answer one after the other, and each write is a call of the
+    system, which costs more than all that the framework does in between.
+    """
+
+    __slots__ = ("_loop", "_transport", "_waiting")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop):
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def is_closing(self) -> bool:
+        """As the transport says."""
+        return self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Write it before the loop's next turn is over."""
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        """Close when all is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting and not self._transport.is_closing():
+            self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+
+
 def patient(seconds: float) -> type[HttpToolsProtocol]:
-    """uvicorn's protocol, with so many seconds for the headers of each request, from their first
-    byte or the connection's beginning on. Beyond them 408, and the connection is closed."""
+    """The protocol with so many seconds for the headers of each request, from their first byte or
+    the connection's beginning on. Beyond them 408, and the connection is closed."""
 
     class Patient(HttpToolsProtocol):
         def __init__(self, *arguments: Any, **named: Any):
@@ -24,7 +62,7 @@ def patient(seconds: float) -> type[HttpToolsProtocol]:
             self._giving_up: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
+            super().connection_made(cast(asyncio.Transport, Gathering(transport, self.loop)))
             self._begun = True
             self._wait()
 
