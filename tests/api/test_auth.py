@@ -23,6 +23,7 @@ from neo_polystore.auth.provision import assign_roles, create_api_key, create_us
 from neo_polystore.build import open_polystore
 from neo_polystore.errors import ConflictError, UnauthenticatedError, ValidationError
 from neo_polystore.ids import SYSTEM_TENANT
+from neo_polystore.ops import log_context
 from neo_polystore.polystore import Polystore
 from neo_polystore.ports.accounts import Accounts
 from neo_polystore.records.accounts import Tenant, User
@@ -325,7 +326,7 @@ async def test_logs_carry_request_tenant_and_user_and_no_secret(
     secrets = [opened["access_token"], opened["refresh_token"], key, hs256(), PASSWORD]
     bodies = []
     capture = structlog.testing.LogCapture()
-    processors: list[Any] = [structlog.contextvars.merge_contextvars, capture]
+    processors: list[Any] = [log_context.merge, capture]
     with structlog.testing.capture_logs():
         structlog.configure(processors=processors)
         for secret in [*secrets, *(text[:-2] + "xx" for text in secrets)]:
@@ -347,7 +348,7 @@ async def test_logs_carry_request_tenant_and_user_and_no_secret(
     denied = next(e for e in capture.entries if e["why"].startswith("this takes"))
     assert (denied["request_id"], denied["user"]) == ("r-1", str(user.id))
     assert denied["tenant"] == opened["tenant"]
-    assert structlog.contextvars.get_contextvars() == {}
+    assert log_context.merge(None, "", {}) == {}
 
 
 async def test_the_embedded_profile_needs_no_token_and_honours_one(

@@ -111,7 +111,6 @@ async def test_what_nobody_caught_is_a_problem_with_the_requests_id_and_in_the_l
     ):
         monkeypatch.setattr("neo_polystore.api.direct.store.read", broken)
         answer = await api.get("/api/store/networks/1", headers=bearer("reader"))
-    structlog.contextvars.clear_contextvars()
     assert answer.status_code == 500
     assert answer.headers["content-type"] == "application/problem+json"
     assert "a bug" not in answer.text

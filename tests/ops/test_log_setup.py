@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from neo_polystore.activity import Recorder
 from neo_polystore.errors import ConfigError
-from neo_polystore.ops import log_setup
+from neo_polystore.ops import log_context, log_setup
 from neo_polystore.settings import Settings
 
 SECRET = 'pass"word-1234'
@@ -50,9 +50,12 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_both_kinds_of_loggers_write_one_json_object_per_line_with_the_ids() -> None:
     stream = configured()
-    with structlog.contextvars.bound_contextvars(request_id="r-1", tenant="t-1", trace_id="ab"):
+    with structlog.contextvars.bound_contextvars(trace_id="ab"):
+        carried = log_context.begin(request_id="r-1")
+        log_context.add({"tenant": "t-1"})
         structlog.get_logger("neo_polystore.one").info("said", count=2)
         logging.getLogger("neo_polystore.two").warning("said %s", "so", extra={"store": "redis"})
+        log_context.end(carried)
     first, second = lines(stream)
     assert (first["event"], first["count"], first["level"]) == ("said", 2, "info")
     assert (second["event"], second["store"], second["level"]) == ("said so", "redis", "warning")

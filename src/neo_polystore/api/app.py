@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from dataclasses import replace
 from functools import partial
 
 from fastapi import FastAPI
-from starlette.types import Scope
 
 from neo_polystore import __version__, tracing
 from neo_polystore.api import docs, errors, limits, protection
 from neo_polystore.api.ingestion import Ingestion
-from neo_polystore.api.measured import Measured
-from neo_polystore.api.recorded import Recorded
+from neo_polystore.api.layered import Layered
 from neo_polystore.api.routers import (
     admin,
     attest,
@@ -36,11 +33,8 @@ from neo_polystore.api.routers import (
     telemetry,
 )
 from neo_polystore.api.routers import limits as limit_checks
-from neo_polystore.audit.trail import AuditTrail
-from neo_polystore.auth.principal import Principal
 from neo_polystore.backup.session import newest_backups
 from neo_polystore.build import open_polystore
-from neo_polystore.ids import SYSTEM_TENANT
 from neo_polystore.ops.background import background_work
 from neo_polystore.ops.telemetry.exposition import Telemetry
 from neo_polystore.ops.telemetry.http import HttpCounts
@@ -90,7 +84,7 @@ def create_app(
     facade is open, before the first request.
     """
     http = HttpCounts()
-    app = FastAPI(
+    app = Layered(
         title="neo_polystore",
         version=__version__,
         description=DESCRIPTION,
@@ -98,16 +92,9 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         swagger_ui_oauth2_redirect_url=None,
-        # `Traced` and `Measured` tell of requests; versions that know of no such thing ignore it
+        # our layers tell of requests; versions that know of no such thing ignore it
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.add_middleware(
-        Recorded,
-        trail=lambda request: _trail(app, request),
-        which=settings.neo_audit_requests,
-        skip=settings.audit_skips(),
-    )
-    app.add_middleware(Measured, counts=http)
     docs.install(app)
     app.state.scope = settings.scope()
     app.state.settings = settings
@@ -115,8 +102,8 @@ def create_app(
     errors.install(app)
     for router in ROUTERS:
         app.include_router(router)
-    limits.install(app, settings)
-    protection.install(app, settings)
+    limited = limits.install(app, settings)
+    protection.install(app, settings, counts=http, limited=limited)
     return app
 
 
@@ -161,15 +148,3 @@ def _lifespan(
                     await app.state.telemetry.close()
 
     return lifespan
-
-
-def _trail(app: FastAPI, request: Scope) -> AuditTrail | None:
-    """Where a request is recorded: with the tenant of who made it, or else the system's."""
-    polystore: Polystore = app.state.polystore
-    if not polystore.has_audit:
-        return None
-    principal: Principal | None = request["state"].get("principal")
-    scope = principal.scope if principal is not None else app.state.scope
-    return polystore.audit.within(
-        scope if scope.tenant is not None else replace(scope, tenant=SYSTEM_TENANT)
-    )

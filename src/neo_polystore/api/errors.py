@@ -68,6 +68,16 @@ def http_problem(error: StarletteHTTPException, instance: str) -> Response:
     return answer
 
 
+def unexpected(instance: str) -> Response:
+    """The problem document of what nobody foresaw; it tells nothing of it."""
+    return problem_response(
+        status=500,
+        title="Internal Server Error",
+        detail="something failed that should not; the log has it under this X-Request-Id",
+        instance=instance,
+    )
+
+
 def _plain(problem: errors.FieldProblem) -> dict[str, str]:
     """A field's problem without what is not known of it."""
     return {name: value for name, value in asdict(problem).items() if value is not None}
@@ -97,3 +107,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(StarletteHTTPException)
     async def plain(request: Request, error: HTTPException) -> Response:
         return http_problem(error, request.url.path)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, _: Exception) -> Response:
+        return unexpected(request.url.path)  # and the framework raises it on

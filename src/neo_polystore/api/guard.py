@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars
 
 from neo_polystore.api.errors import problem_of
 from neo_polystore.api.received import Bounds, has_body
@@ -23,6 +22,7 @@ from neo_polystore.auth.permissions import PUBLIC, is_allowed, reaches_across_te
 from neo_polystore.auth.principal import Principal
 from neo_polystore.auth.rulebook import Found, Rulebook
 from neo_polystore.errors import ForbiddenError, PolystoreError, UnauthenticatedError
+from neo_polystore.ops import log_context
 from neo_polystore.records.scope import Scope as Acting
 
 _REALM: Final = b'Bearer realm="neo-polystore"'
@@ -53,7 +53,7 @@ class Authenticated:
                 else:
                     found = await self._authenticator().principal(token)
                     state["principal"] = found
-                    bind_contextvars(**found.logged)
+                    log_context.add(found.logged)
             except PolystoreError as error:
                 state["principal"], state["refused"] = None, error
         await self._app(scope, receive, send)

@@ -88,24 +88,24 @@ def limited(*policies: str, cost: int | None = None) -> Callable[[Request], Awai
     return dependency
 
 
-def install(app: FastAPI, settings: Settings) -> None:
-    """Put the policies of `limits_file` before all routes; call it when the routes are there.
+def install(app: FastAPI, settings: Settings) -> list[Middleware]:
+    """The layer that holds the policies of `limits_file` before all routes, which are there now.
 
     Raises ConfigError for a file that cannot be read, or that names a route there is none of.
     """
     if (file := settings.limits_file) is None:
-        return
+        return []
     policies = load_policies(file)
     described = get_openapi(title=app.title, version=app.version, routes=app.routes)
     policies.check_templates(described["paths"])
     app.state.limit_policies = policies
     identify = by_principal(parse_networks(settings.neo_trusted_proxies))
-    # the innermost layer: those that count and record requests see what is refused here
-    app.user_middleware.append(Middleware(RateLimits, policies=policies, identify=identify))
 
     @app.exception_handler(LimitedError)
     async def refused(request: Request, error: LimitedError) -> Response:
         return refusal(request.state.rate_limits[-1], error, request.url.path)
+
+    return [Middleware(RateLimits, policies=policies, identify=identify)]
 
 
 def start(app: FastAPI, polystore: Polystore) -> None:

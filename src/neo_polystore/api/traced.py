@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, unbind_contextvars
 
 from neo_polystore import tracing
+from neo_polystore.ops import log_context
 from neo_polystore.ops.telemetry.http import UNROUTED
 
 _CARRIED = frozenset({b"traceparent", b"tracestate"})
@@ -32,11 +32,11 @@ class Traced:
             await send(message)
 
         with tracing.request_span(scope["method"], carried) as span:
-            if span is not None:
-                bind_contextvars(trace_id=tracing.trace_id(span))
+            trace = {} if span is None else {"trace_id": tracing.trace_id(span)}
+            logged = log_context.begin(**trace)
             try:
                 await self._app(scope, receive, sending)
-                unbind_contextvars("trace_id")  # not after an error: its traceback bears it
+                log_context.end(logged)  # not after an error: its traceback bears it
             finally:
                 if span is not None:
                     route = getattr(scope.get("route"), "path", UNROUTED)

@@ -61,6 +61,8 @@ class Authenticator:
             raise UnauthenticatedError(
                 f"the token is refused: it has more than {self._longest} bytes (NEO_TOKEN_BYTES)"
             )
+        if (known := self._recalled(token)) is not None:
+            return known
         if not token.isascii():
             raise UnauthenticatedError("the token is refused: it is malformed")
         if named_in(token) is not None:
@@ -76,21 +78,30 @@ class Authenticator:
         self._known.clear()
         self._roles.clear()
 
+    def _recalled(self, token: str) -> Principal | None:
+        """Whose it was the last time, if that is not long ago; else None."""
+        known = self._known.get(_digest(token))
+        if known is None or known[1] <= self._clock() or known[2] != self._generation:
+            return None
+        return self._unexpired(known[0])
+
     async def _remembered(
         self, token: str, find: Callable[[str], Awaitable[Principal]]
     ) -> Principal:
-        generation = self._tokens.generation if self._tokens is not None else 0
-        digest = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(digest)
-        if known is not None and known[1] > self._clock() and known[2] == generation:
-            found = known[0]
-        else:
-            found = await find(token)
-            _put(self._known, digest, (found, self._clock() + self._remember, generation))
+        generation = self._generation
+        found = self._unexpired(await find(token))
+        _put(self._known, _digest(token), (found, self._clock() + self._remember, generation))
+        return found
+
+    def _unexpired(self, found: Principal) -> Principal:
         if found.expires_at is not None and found.expires_at <= self._now():
-            self._known.pop(digest, None)
             raise UnauthenticatedError("the token is refused: it has expired")
         return found
+
+    @property
+    def _generation(self) -> int:
+        """Of the keys that tokens are checked with."""
+        return self._tokens.generation if self._tokens is not None else 0
 
     async def _api_key(self, token: str) -> Principal:
         named = api_key_named_in(token)
@@ -134,6 +145,10 @@ class Authenticator:
         roles = frozenset(held & ROLES.keys())
         _put(self._roles, (tenant, user), (roles, self._clock() + self._remember))
         return roles
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogatepass")).digest()
 
 
 def _put(known: OrderedDict[K, V], key: K, value: V) -> None:

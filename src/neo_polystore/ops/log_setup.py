@@ -2,7 +2,7 @@
 
 A line is a JSON object per event, or text for people where a terminal reads it. Whatever logs it,
 it has time, level and logger, and within a request `request_id`, `trace_id`, `tenant`, `service`
-and `user` (structlog's context variables). Secrets of the settings are masked wherever they stand.
+and `user` (`log_context`). Secrets of the settings are masked wherever they stand.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.types import EventDict, Processor, WrappedLogger
 
 from neo_polystore.errors import ConfigError
+from neo_polystore.ops import log_context
 from neo_polystore.settings import Settings
 
 MASK: Final = "********"
@@ -83,6 +84,7 @@ def mask_names(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 def _shared() -> list[Processor]:
     return [
         structlog.contextvars.merge_contextvars,
+        log_context.merge,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.ExtraAdder(),
