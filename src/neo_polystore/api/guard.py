@@ -8,7 +8,6 @@ reaches it but what the table of permissions speaks of.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -35,9 +34,7 @@ _logger = structlog.get_logger(__name__)
 class Authenticated:
     """Leaves a `Principal` in the request's state, or why what was sent proves none."""
 
-    def __init__(
-        self, app: ASGIApp, *, authenticator: Callable[[], Authenticator], local: Acting | None
-    ):
+    def __init__(self, app: ASGIApp, *, authenticator: Authenticator, local: Acting | None):
         self._app = app
         self._authenticator = authenticator
         self._local = Principal(local) if local is not None else None
@@ -51,7 +48,7 @@ class Authenticated:
                 if token is None:
                     state["principal"] = self._local if _arrived_on_loopback(scope) else None
                 else:
-                    found = await self._authenticator().principal(token)
+                    found = await self._authenticator.principal(token)
                     state["principal"] = found
                     log_context.add(found.logged)
             except PolystoreError as error:

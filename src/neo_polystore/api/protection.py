@@ -42,7 +42,7 @@ def install(
     (`limited`), whether he may; then the handlers that are called directly, then all others. The
     limits lie within what counts and records, which so see what they refuse.
     """
-    app.state.authenticator = Authenticator(
+    authenticator = app.state.authenticator = Authenticator(
         lambda: app.state.polystore.accounts,
         tokens=tokens_of(settings),
         longest=settings.neo_token_bytes,
@@ -52,7 +52,7 @@ def install(
     app.state.trusted_proxies = parse_networks(settings.neo_trusted_proxies)
     authenticated = Middleware(
         Authenticated,
-        authenticator=lambda: app.state.authenticator,
+        authenticator=authenticator,
         local=None if settings.asks_for_tokens else settings.scope(),
     )
     authorized = Middleware(
