@@ -85,9 +85,6 @@ class ObjectAges:
                 gone += await self._port.discard(record)
         return gone
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself, but by the buckets' own rules."""
-
     async def _old(
         self, before: datetime, held: Held, after: str = ""
     ) -> AsyncIterator[tuple[StoredObject, bool]]:

@@ -116,11 +116,16 @@ class Ages(Protocol):
         locks for too long: nothing of the portion is gone then.
         """
 
+
+@runtime_checkable
+class Automatic(Protocol):
+    """`Ages` of an engine that lets go of records by itself, too: a TTL, a policy of the server."""
+
     async def hold(self, *, held: bool) -> None:
         """There is a hold on the data type now, or none any more.
 
-        With one, the engine's own mechanisms (a TTL, a policy of the server) rest, and this
-        returns when nothing that they began is under way.
+        With one the engine's own mechanism rests, and this returns when nothing that it began is
+        under way.
         """
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from neo_polystore.errors import PolystoreError, UnavailableError, UnsupportedError, UsageError
 from neo_polystore.polystore import Polystore
 from neo_polystore.ports.holds import Hold, HoldDraft, Holds
-from neo_polystore.ports.retention import Ages
+from neo_polystore.ports.retention import Ages, Automatic
 from neo_polystore.records.query import Query
 from neo_polystore.records.scope import SYSTEM
 from neo_polystore.retention.holds import kind_of, names_tenants, query_of
@@ -56,7 +56,8 @@ class Holding:
         hold = await self._holds.add(draft)
         try:
             for name in draft.data_types:
-                await self._ages(name, draft).hold(held=True)
+                if isinstance(ages := self._ages(name, draft), Automatic):
+                    await ages.hold(held=True)
         except PolystoreError as error:
             raise UnavailableError(
                 f"hold {hold.id} is on record, but an engine that deletes by itself could not be"
@@ -78,7 +79,7 @@ class Holding:
         for name in hold.data_types:
             if not (await self._holds.standing(name)).holds and name in self._polystore.ports:
                 rule = self._retention.policy.rules[name]
-                if (ages := self._retention.ages(rule)) is not None:
+                if isinstance(ages := self._retention.ages(rule), Automatic):
                     await ages.hold(held=False)
         return hold
 

@@ -19,7 +19,14 @@ from neo_polystore.errors import (
 from neo_polystore.ids import uuid7
 from neo_polystore.polystore import Polystore
 from neo_polystore.ports.holds import Holds
-from neo_polystore.ports.retention import Ages, Held, HoldsChangedError, Portion, Retaining
+from neo_polystore.ports.retention import (
+    Ages,
+    Automatic,
+    Held,
+    HoldsChangedError,
+    Portion,
+    Retaining,
+)
 from neo_polystore.ports.retention_policy import Policy, Rule
 from neo_polystore.records.query import Query
 from neo_polystore.records.results import Written
@@ -212,7 +219,8 @@ class Retention:
     async def _portions(self, rule: Rule, ages: Ages, done: Done, run: str) -> None:
         before, after, number = self._before(rule), "", 0
         standing = await self._holds.standing(rule.data_type)
-        await ages.hold(held=bool(standing.holds))
+        if isinstance(ages, Automatic):
+            await ages.hold(held=bool(standing.holds))
         limit = ARCHIVED_ROWS if rule.archive else ROWS
         while True:
             held = await self._held(rule.data_type)

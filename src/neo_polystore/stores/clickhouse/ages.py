@@ -111,9 +111,6 @@ class ClickHouseAges:
         )
         return before - await self._count(portion, held)
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself: the table has no TTL."""
-
     async def _count(self, portion: Portion, held: Held) -> int:
         statement = Statement()
         where = _going(statement, portion, held)

@@ -89,9 +89,6 @@ class ElasticsearchAges:
                 gone += item["status"] < 300
         return gone
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself."""
-
     def _in_time(self, held: Held) -> None:
         """Ask for nothing that might still be under way when new holds may come."""
         if held.deadline is not None and self._now() >= held.deadline - _MARGIN:

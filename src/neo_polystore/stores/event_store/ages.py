@@ -96,9 +96,6 @@ class EventAges:
             )
         return int(status.rpartition(" ")[2])
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself."""
-
     def _conditions(self, before: datetime, held: Held) -> tuple[Statement, str, str]:
         statement = Statement(self._events.selection, [])
         where = statement.conditions(Query(until=before))

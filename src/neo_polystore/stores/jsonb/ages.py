@@ -111,9 +111,6 @@ class JsonbAges:
             )
         return int(status.rpartition(" ")[2])
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself."""
-
     @property
     def _time(self) -> str:
         return self._record.collection.time_field or ID

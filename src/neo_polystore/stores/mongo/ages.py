@@ -109,9 +109,6 @@ class MongoAges:
             with pymongo.timeout(seconds):
                 return (await self._target.bulk_write(deletes, ordered=False)).deleted_count
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself."""
-
     def _old(self, before: datetime) -> Conditions:
         return conditions(self._record, Query(until=before))
 

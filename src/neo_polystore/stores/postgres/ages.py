@@ -145,9 +145,6 @@ class TransactionAges:
                     operation="transactions.retention",
                 )
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself."""
-
     async def _years(self, before: datetime, held: Held) -> list[Any]:
         sql, arguments = self._counting(held, datetime(1970, 1, 1, tzinfo=UTC), _first_kept(before))
         async with self._database.acquire("transactions.retention") as connection:

@@ -99,9 +99,6 @@ class TantivyAges:
         """Under the writers' lock; the directory loses its name before it is removed."""
         return await self._run("drop", lambda: self._drop(portion.name, held))
 
-    async def hold(self, *, held: bool) -> None:
-        """Nothing goes by itself."""
-
     def _drop(self, name: str, held: Held) -> int:
         with self._writer.locked():
             self._sweep()

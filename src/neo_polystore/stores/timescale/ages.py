@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
 from neo_polystore.errors import UnavailableError, UnsupportedError
-from neo_polystore.ports.retention import Ages, Held, HoldBy, Past, Portion
+from neo_polystore.ports.retention import Ages, Automatic, Held, HoldBy, Past, Portion
 from neo_polystore.records.base import Record
 from neo_polystore.stores.timescale.upkeep import TimescaleUpkeep
 
@@ -73,3 +73,4 @@ class MetricAges:
 
 
 _: type[Ages] = MetricAges
+__: type[Automatic] = MetricAges
