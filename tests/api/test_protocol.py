@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from neo_polystore.api.protocol import Gathering, patient
+from neo_polystore.api.protocol import MOST, Gathering, patient
 
 
 class Transport:
@@ -49,6 +49,19 @@ async def test_what_is_written_in_one_turn_of_the_loop_goes_out_at_once() -> Non
     over.write(b"more")
     await asyncio.sleep(0)
     assert transport.written == [b"headbody", b"more"]
+
+
+async def test_no_more_than_a_little_waits() -> None:
+    transport, over = gathering()
+    over.write(b"head")
+    over.write(b"x" * MOST)
+    assert transport.written == [b"head", b"x" * MOST]
+    over.write(b"y" * MOST)
+    assert len(transport.written) == 2
+    over.write(b"z")
+    assert transport.written[2:] == [b"y" * MOST, b"z"]
+    await asyncio.sleep(0)
+    assert len(transport.written) == 4
 
 
 async def test_closing_writes_what_waits_first_and_nothing_afterwards() -> None:
@@ -115,3 +128,28 @@ async def test_an_answer_arrives_whole_whether_it_streams_or_not(
     assert answer.count(b"x" * 100) == pieces
     assert answer == b"".join(writes)
     assert len(writes) == pieces
+
+
+async def test_an_answer_waits_for_a_slow_reader_however_small_its_pieces_are() -> None:
+    sent = 0
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal sent
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(200_000):
+            await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
+            sent += 1
+        await send({"type": "http.response.body", "body": b""})
+
+    async with served(app) as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        before = -1
+        while before < sent or not sent:  # until nothing more goes out
+            before = sent
+            await asyncio.sleep(0.2)
+        assert sent < 200_000
+        while await reader.read(1 << 20):
+            pass
+        writer.close()
+        assert sent == 200_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -12,20 +12,25 @@ _TOO_SLOW = (
     b"content-length: 54\r\n\r\nthe headers take too long to come (NEO_HEADER_SECONDS)"
 )
 
+MOST: Final = 16 << 10
+"""Bytes that wait for the rest of an answer."""
+
 
 class Gathering:
     """A transport that writes what it got within one turn of the event loop at once.
 
     uvicorn writes head and body of an answer one after the other, and each write is a call of the
-    system, which costs more than all that the framework does in between.
+    system, which costs more than all that the framework does in between. No more than `MOST` bytes
+    wait, so that a transport whose reader is slow says so in time.
     """
 
-    __slots__ = ("_loop", "_transport", "_waiting")
+    __slots__ = ("_loop", "_size", "_transport", "_waiting")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop):
         self._transport = transport
         self._loop = loop
         self._waiting: list[bytes] = []
+        self._size = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
@@ -35,7 +40,12 @@ class Gathering:
         return self._transport.is_closing()
 
     def write(self, data: bytes) -> None:
-        """Write it before the loop's next turn is over."""
+        """Write it before the loop's next turn is over, or now where it is much."""
+        self._size += len(data)
+        if self._size > MOST:
+            self._flush()
+            self._transport.write(data)
+            return
         if not self._waiting:
             self._loop.call_soon(self._flush)
         self._waiting.append(data)
@@ -46,7 +56,7 @@ class Gathering:
         self._transport.close()
 
     def _flush(self) -> None:
-        waiting, self._waiting = self._waiting, []
+        waiting, self._waiting, self._size = self._waiting, [], 0
         if waiting and not self._transport.is_closing():
             self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
 
