@@ -7,6 +7,7 @@ import random
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import asyncpg
@@ -67,6 +68,13 @@ class Racing:
         await self.retention._portions(found, ages, done, "race")
         return done.deleted
 
+    async def undisturbed(self) -> float:
+        """How many seconds a deletion takes here with which nothing interferes."""
+        await self.fill()
+        started = perf_counter()
+        await self.delete()
+        return perf_counter() - started
+
 
 @pytest_asyncio.fixture(loop_scope="session", params=["jsonb", "mongo", "tantivy"])
 async def racing(
@@ -94,11 +102,12 @@ async def race(racing: Racing, rounds: int) -> tuple[int, int]:
     in time: those that were gone when the hold was in force."""
     chance = random.Random(SEED)
     kept = late = 0
+    seconds = [await racing.undisturbed() for _ in range(3)]
     for _ in range(rounds):
         keys = await racing.fill()
         wanted = chance.choice(keys)
         deleting = asyncio.create_task(racing.delete())
-        await asyncio.sleep(chance.random() * 0.012)
+        await asyncio.sleep(chance.random() * max(seconds))
         hold = await racing.holds.add(draft(racing.data_type, key=wanted))
         port = racing.store.port(racing.data_type)
         there = await _there(port, wanted)
