@@ -46,11 +46,6 @@ async def embedded(data_dir: Path) -> AsyncIterator[Membership]:
     """Membership in the embedded servers of the data directory."""
     membership = await Membership.join(data_dir)
     yield membership
-    # a hundred databases are deleted in a moment, and need not reach the disk before
-    connection = await maintenance(await address_of("postgres", membership))
-    await connection.execute("ALTER SYSTEM SET fsync = off")
-    await connection.execute("SELECT pg_reload_conf()")
-    await connection.close()
     await membership.leave()
 
 
